@@ -1,0 +1,189 @@
+"""Surface textures for the scenes: procedural patterns and photographs that ship inside scikit-image.
+
+A texture is a tile of RGB pixels that is cut at any size, place and angle, so that two things can share it.
+Most patterns are a scalar field [S, S] in 0..1 that is coloured through a palette of two to four colours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import skimage
+
+from sam2_core.scenes.arrays import Field, Image, as_image
+
+TILE = 256  # pixels on a side of a procedural tile
+
+# The photographs in the scikit-image wheel itself (others would be downloads), split between the families.
+PHOTOGRAPHS = {
+    "train": (
+        "astronaut.png",
+        "brick.png",
+        "camera.png",
+        "chelsea.png",
+        "coins.png",
+        "grass.png",
+        "ihc.png",
+        "motorcycle_left.png",
+        "retina.jpg",
+        "rocket.jpg",
+    ),
+    "held_out": ("coffee.png", "gravel.png", "moon.png", "text.png", "hubble_deep_field.jpg"),
+}
+
+
+@dataclass(frozen=True)
+class Texture:
+    """A tile of surface: `image` uint8 [h, w, 3] RGB, and the `kinds` it is made of (see `Scene.kinds`)."""
+
+    image: Image
+    kinds: frozenset[str]
+
+    def cut(self, rng: np.random.Generator, size: tuple[int, int], zoom: tuple[float, float]) -> Image:
+        """A patch of `size` (height, width) at a random place and angle, enlarged within `zoom`."""
+        height, width = size
+        x, y = rng.uniform(0.3, 0.7, 2) * self.image.shape[1::-1]
+        matrix = cv2.getRotationMatrix2D((float(x), float(y)), rng.uniform(0, 360), rng.uniform(*zoom))
+        matrix = matrix + np.array([[0, 0, width / 2 - x], [0, 0, height / 2 - y]])
+        return as_image(
+            cv2.warpAffine(self.image, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101)
+        )
+
+
+def octave_noise(rng: np.random.Generator, side: int, coarsest: int, octaves: int) -> Field:
+    """Value noise [side, side] stretched to 0..1: `octaves` layers, the first of `coarsest` cells a side."""
+    total = np.zeros((side, side), np.float32)
+    for octave in range(octaves):
+        cells = min(coarsest << octave, side)
+        layer = rng.random((cells, cells), dtype=np.float32)
+        total += cv2.resize(layer, (side, side), interpolation=cv2.INTER_CUBIC) * 0.6**octave
+    low, high = float(total.min()), float(total.max())
+    return (total - low) / (high - low)
+
+
+def _grid(rng: np.random.Generator) -> tuple[Field, Field]:
+    """Two perpendicular coordinates in 0..1 over the tile, turned by a random angle."""
+    y, x = np.mgrid[0:TILE, 0:TILE].astype(np.float32) / TILE
+    angle = rng.uniform(0, 2 * np.pi)
+    cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    return x * cosine + y * sine, y * cosine - x * sine
+
+
+def _flat(rng: np.random.Generator) -> Field:
+    return np.full((TILE, TILE), rng.random(), np.float32)
+
+
+def _noise(rng: np.random.Generator) -> Field:
+    return octave_noise(rng, TILE, int(rng.integers(2, 40)), int(rng.integers(1, 5)))
+
+
+def _stripes(rng: np.random.Generator) -> Field:
+    along, _ = _grid(rng)
+    wave = np.sin(along * np.float32(2 * np.pi * rng.uniform(3, 24)))
+    return np.clip(0.5 + wave * np.float32(rng.choice([0.5, 8.0])), 0, 1)
+
+
+def _checks(rng: np.random.Generator) -> Field:
+    along, across = _grid(rng)
+    frequency = np.float32(np.pi * rng.uniform(3, 20))
+    return np.clip(0.5 + 12 * np.sin(along * frequency) * np.sin(across * frequency), 0, 1)
+
+
+def _gradient(rng: np.random.Generator) -> Field:
+    along, across = _grid(rng)
+    if rng.random() < 0.5:
+        along = np.hypot(along - along.mean(), across - across.mean())
+    return (along - along.min()) / (along.max() - along.min())
+
+
+def _dots(rng: np.random.Generator) -> Field:
+    along, across = _grid(rng)
+    frequency = np.float32(rng.uniform(4, 16))
+    distance = np.hypot((along * frequency) % 1 - 0.5, (across * frequency) % 1 - 0.5)
+    return np.clip((np.float32(rng.uniform(0.2, 0.4)) - distance) * 8 + 0.5, 0, 1)
+
+
+def _marble(rng: np.random.Generator) -> Field:
+    along, _ = _grid(rng)
+    warp = octave_noise(rng, TILE, 4, 4)
+    return 0.5 + 0.5 * np.sin(np.float32(2 * np.pi) * (along * np.float32(rng.uniform(2, 8)) + warp * 3))
+
+
+def _cells(rng: np.random.Generator) -> Field:
+    """Voronoi cells of random seeds, one value each."""
+    seeds = np.ones((TILE, TILE), np.uint8)
+    count = int(rng.integers(20, 150))
+    seeds[rng.integers(0, TILE, count), rng.integers(0, TILE, count)] = 0
+    _, nearest = cv2.distanceTransformWithLabels(seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    return rng.random(count + 1, dtype=np.float32)[nearest]
+
+
+_FIELDS: dict[str, Callable[[np.random.Generator], Field]] = {
+    "flat": _flat,
+    "noise": _noise,
+    "stripes": _stripes,
+    "checks": _checks,
+    "gradient": _gradient,
+    "dots": _dots,
+    "marble": _marble,
+    "cells": _cells,
+}
+
+# Texture kinds of each family and how often each is drawn; "photo" is one of the family's PHOTOGRAPHS.
+KINDS: dict[str, dict[str, float]] = {
+    "train": {"flat": 0.15, "noise": 0.2, "stripes": 0.1, "checks": 0.07, "gradient": 0.13, "photo": 0.35},
+    "held_out": {"dots": 0.2, "marble": 0.25, "cells": 0.2, "photo": 0.35},
+}
+
+
+@cache
+def photograph(name: str) -> Image:
+    """A photograph out of the scikit-image wheel, uint8 [h, w, 3] RGB, at most 640 pixels wide."""
+    path = Path(skimage.__file__).parent / "data" / name
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise FileNotFoundError(f"photograph {path} of scikit-image cannot be read: reinstall scikit-image")
+    scale = min(1.0, 640 / image.shape[1])
+    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return as_image(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+
+
+def sample_palette(rng: np.random.Generator, colours: int) -> npt.NDArray[np.float32]:
+    """Random RGB colours in 0..255, float32 [colours, 3]: often close in hue, often pale."""
+    hue = rng.uniform(0, 180) + rng.normal(0, rng.choice([8, 60]), colours)
+    saturation = 255 * rng.beta(1.2, 1.6, colours)
+    value = 255 * rng.uniform(0.1, 1, colours)
+    hsv = np.stack([hue % 180, saturation, value], axis=-1).astype(np.uint8)
+    return cv2.cvtColor(hsv[None], cv2.COLOR_HSV2RGB)[0].astype(np.float32)
+
+
+def colour(field: Field, palette: npt.NDArray[np.float32]) -> Image:
+    """A scalar field in 0..1 through a palette [n, 3], linearly interpolated: uint8 [h, w, 3]."""
+    positions = np.linspace(0, 1, len(palette))
+    levels = np.linspace(0, 1, 256)
+    table = np.stack([np.interp(levels, positions, channel) for channel in palette.T], axis=-1)
+    return np.asarray(table.astype(np.uint8)[(field * 255).astype(np.uint8)])
+
+
+def sample_texture(rng: np.random.Generator, family: str) -> Texture:
+    """Draw a texture of a family ("train" or "held_out")."""
+    weights = KINDS[family]
+    kind = str(rng.choice(list(weights), p=list(weights.values())))
+    if kind == "photo":
+        name = str(rng.choice(PHOTOGRAPHS[family]))
+        image = photograph(name)
+        if rng.random() < 0.3:
+            image = image[..., rng.permutation(3)]
+        return Texture(np.ascontiguousarray(image), frozenset({"texture:photo", f"photo:{Path(name).stem}"}))
+    image = colour(_FIELDS[kind](rng), sample_palette(rng, int(rng.integers(2, 5))))
+    # Nothing real is perfectly even: a little brightness noise on every pattern, sometimes strong.
+    grain = octave_noise(rng, TILE, int(rng.choice([4, 32, 128])), 2)
+    strength = np.float32(rng.choice([0.05, 0.15, 0.4]))
+    gain = cv2.merge([1 + strength * (grain - 0.5)] * 3)
+    return Texture(as_image(cv2.multiply(image, gain, dtype=cv2.CV_8U)), frozenset({f"texture:{kind}"}))
