@@ -1,0 +1,85 @@
+"""Building blocks that several parts of the network share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Activation = Callable[[Tensor], Tensor]
+
+
+class MLP(nn.Module):
+    """Linear layers with an activation between them (none after the last)."""
+
+    def __init__(self, dims: tuple[int, ...], activation: Activation = F.relu) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(dims[:-1], dims[1:], strict=True))
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers[:-1]:
+            x = self.activation(layer(x))
+        return self.layers[-1](x)
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """Layer norm over the channels of a map `[B, C, H, W]`, at each position."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, eps=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class Attention(nn.Module):
+    """Multi-head attention whose inner width may be smaller than its outer one.
+
+    Args:
+        dim: channels of queries and of the output.
+        heads: number of heads; divides `inner_dim`.
+        inner_dim: channels between the projections; `dim` if not given.
+        key_dim: channels of keys and values; `dim` if not given.
+    """
+
+    def __init__(self, dim: int, heads: int, inner_dim: int | None = None, key_dim: int | None = None) -> None:
+        super().__init__()
+        inner_dim = inner_dim or dim
+        key_dim = key_dim or dim
+        self.heads = heads
+        self.q_proj = nn.Linear(dim, inner_dim)
+        self.k_proj = nn.Linear(key_dim, inner_dim)
+        self.v_proj = nn.Linear(key_dim, inner_dim)
+        self.out_proj = nn.Linear(inner_dim, dim)
+
+    def split_heads(self, x: Tensor) -> Tensor:
+        """`[B, L, D]` to `[B, heads, L, D / heads]`."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Attention over projected `[B, heads, L, D]`; `mask` is True where a key may be read."""
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.out_proj(out.transpose(1, 2).flatten(2))
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Queries `[B, Lq, dim]`, keys and values `[B, Lk, key_dim]` to `[B, Lq, dim]`."""
+        q, k, v = self.q_proj(q), self.k_proj(k), self.v_proj(v)
+        return self.attend(self.split_heads(q), self.split_heads(k), self.split_heads(v))
+
+
+def flatten_map(x: Tensor) -> Tensor:
+    """Map `[B, C, H, W]` to tokens `[B, H * W, C]`, row by row."""
+    return x.flatten(2).transpose(1, 2)
+
+
+def unflatten_map(x: Tensor, size: int) -> Tensor:
+    """Tokens `[B, size * size, C]` to a map `[B, C, size, size]`; the inverse of `flatten_map`."""
+    return x.transpose(1, 2).unflatten(2, (size, size))
+
+
+def upsample_logits(logits: Tensor, size: int) -> Tensor:
+    """Mask logits `[B, M, h, w]` to `[B, M, size, size]`, bilinear, in float32."""
+    return F.interpolate(logits.to(torch.float32), size=(size, size), mode="bilinear", align_corners=False)

@@ -1,0 +1,95 @@
+"""Memory attention: conditions a frame's embedding on memories and pointers (paper, section 4)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .config import Sam2Config
+from .layers import Attention
+from .positions import rotary_tables, rotate
+
+
+class RotarySelfAttention(Attention):
+    """Self-attention over a map's tokens with 2D rotary positions."""
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:  # type: ignore[override]
+        """`[B, L, C]` to `[B, L, C]`."""
+        q = rotate(self.split_heads(self.q_proj(x)), cos, sin)
+        k = rotate(self.split_heads(self.k_proj(x)), cos, sin)
+        return self.attend(q, k, self.split_heads(self.v_proj(x)))
+
+
+class MemoryCrossAttention(Attention):
+    """Attention from a frame's tokens to memory tokens; maps get rotary positions, pointers do not."""
+
+    def forward(  # type: ignore[override]
+        self, x: Tensor, keys: Tensor, values: Tensor, maps: int, cos: Tensor, sin: Tensor, mask: Tensor | None
+    ) -> Tensor:
+        """`[1 or N, L, C]` to `[N, L, C]`, reading `keys` and `values` `[N, maps * L + pointers, Cm]`."""
+        q = rotate(self.split_heads(self.q_proj(x)), cos, sin)
+        k = self.split_heads(self.k_proj(keys))
+        v = self.split_heads(self.v_proj(values))
+        length = maps * x.shape[1]
+        map_keys = rotate(k[:, :, :length].unflatten(2, (maps, -1)), cos, sin).flatten(2, 3)
+        k = torch.cat((map_keys, k[:, :, length:]), dim=2)
+        return self.attend(q.expand(len(k), -1, -1, -1), k, v, mask)
+
+
+class MemoryAttentionLayer(nn.Module):
+    """Self-attention, cross-attention to the memory, MLP; each after a norm, each added."""
+
+    def __init__(self, config: Sam2Config) -> None:
+        super().__init__()
+        dim = config.hidden_dim
+        self.self_attn = RotarySelfAttention(dim, heads=1)
+        self.cross_attn_image = MemoryCrossAttention(dim, heads=1, key_dim=config.memory_dim)
+        self.linear1 = nn.Linear(dim, config.memory_mlp_dim)
+        self.linear2 = nn.Linear(config.memory_mlp_dim, dim)
+        self.norm1 = nn.LayerNorm(dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.norm3 = nn.LayerNorm(dim)
+
+    def forward(
+        self, x: Tensor, keys: Tensor, values: Tensor, maps: int, cos: Tensor, sin: Tensor, mask: Tensor | None
+    ) -> Tensor:
+        x = x + self.self_attn(self.norm1(x), cos, sin)
+        x = x + self.cross_attn_image(self.norm2(x), keys, values, maps, cos, sin, mask)
+        return x + self.linear2(F.relu(self.linear1(self.norm3(x))))
+
+
+class MemoryAttention(nn.Module):
+    """The stack of layers.
+
+    What the objects of a frame share is computed once: the frame comes in as a batch of one and becomes
+    a batch of N only where it meets the N objects' memories, in the first layer's cross-attention.
+    """
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, config: Sam2Config) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(MemoryAttentionLayer(config) for _ in range(config.memory_layers))
+        self.norm = nn.LayerNorm(config.hidden_dim)
+        cos, sin = rotary_tables(config.hidden_dim, config.embedding_size)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, maps: int, mask: Tensor | None) -> Tensor:
+        """Conditions `x` `[1 or N, L, C]` on N objects' memories.
+
+        Args:
+            x: the frame's tokens, position encoding added.
+            keys: memory tokens with position encoding `[N, maps * L + pointer tokens, Cm]`.
+            values: the same tokens without it.
+            maps: how many memory maps stand before the pointer tokens.
+            mask: bool `[N, 1, 1, tokens]`, True where a token may be read; None reads all.
+
+        Returns:
+            `[N, L, C]`.
+        """
+        for layer in self.layers:
+            x = layer(x, keys, values, maps, self.cos, self.sin, mask)
+        return self.norm(x)

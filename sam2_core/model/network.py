@@ -1,0 +1,198 @@
+"""SAM 2's network as four stateless stages (DESIGN: the seam), differentiable throughout.
+
+Attribute names are those of the released checkpoints, so that a state dict loads as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .config import Sam2Config
+from .image_encoder import ImageEncoder
+from .layers import MLP, flatten_map, unflatten_map, upsample_logits
+from .mask_decoder import MaskDecoder
+from .memory_attention import MemoryAttention
+from .memory_encoder import MemoryEncoder
+from .positions import sine_map, sine_time
+from .prompt_encoder import PromptEncoder, PromptTokens
+
+NO_OBJECT_LOGIT = -1024.0
+"""Mask logit everywhere on a frame where the object is not visible."""
+_MEMORY_MASK_SCALE, _MEMORY_MASK_BIAS = 20.0, -10.0
+"""A mask enters the memory encoder as 20 * probability - 10, in the range of SAM's logits."""
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """What the image encoder makes of a batch of images."""
+
+    embedding: Tensor
+    """`[B, C, s, s]`, stride 16."""
+    skip4: Tensor
+    """`[B, C / 8, 4s, 4s]`, stride 4."""
+    skip8: Tensor
+    """`[B, C / 4, 2s, 2s]`, stride 8."""
+
+    def __getitem__(self, index: slice | Tensor) -> ImageFeatures:
+        """The features of some of the images."""
+        return ImageFeatures(self.embedding[index], self.skip4[index], self.skip8[index])
+
+
+@dataclass(frozen=True)
+class MemoryTokens:
+    """What memory attention reads for N objects: K memories and P pointers each."""
+
+    maps: Tensor
+    """`[N, K, Cm, s, s]`."""
+    rows: Tensor
+    """int64 `[N, K]`, rows of the temporal encoding: frames ago - 1, or the last row for a conditioning frame."""
+    pointers: Tensor
+    """`[N, P, C]`."""
+    offsets: Tensor
+    """`[N, P]`, frames from the pointer's frame to this one; negative where the pointer is from the future."""
+    map_valid: Tensor | None = None
+    """bool `[N, K]`: False slots are not read, whatever they hold. None: all are read."""
+    pointer_valid: Tensor | None = None
+    """bool `[N, P]`, likewise; None exactly where `map_valid` is None."""
+
+
+@dataclass(frozen=True)
+class DecodedMasks:
+    """All that the mask decoder says about N objects; index 0 is the single mask, 1 to 3 the candidates."""
+
+    logits: Tensor
+    """`[N, 4, 4s, 4s]`."""
+    iou: Tensor
+    """`[N, 4]`, predicted."""
+    pointers: Tensor
+    """`[N, 4, C]`, before `hide_pointer`."""
+    score: Tensor
+    """`[N]`, object score logit: above 0 the object is visible."""
+
+
+class Sam2Network(nn.Module):
+    """SAM 2 / SAM 2.1 with the weights' own conventions; the reference executor of the four stages."""
+
+    sine_embedding: Tensor
+    sine_memory: Tensor
+
+    def __init__(self, config: Sam2Config) -> None:
+        super().__init__()
+        self.config = config
+        dim, memory_dim = config.hidden_dim, config.memory_dim
+        self.image_encoder = ImageEncoder(config)
+        self.mask_downsample = nn.Conv2d(1, 1, kernel_size=4, stride=4)
+        self.memory_attention = MemoryAttention(config)
+        self.memory_encoder = MemoryEncoder(config)
+        self.sam_prompt_encoder = PromptEncoder(config)
+        self.sam_mask_decoder = MaskDecoder(config)
+        self.obj_ptr_proj = MLP((dim, dim, dim, dim))
+        self.maskmem_tpos_enc = nn.Parameter(0.02 * torch.randn(config.num_memories, 1, 1, memory_dim))
+        self.no_mem_embed = nn.Parameter(0.02 * torch.randn(1, 1, dim))
+        # No released configuration reads this one; it is in every checkpoint.
+        self.no_mem_pos_enc = nn.Parameter(0.02 * torch.randn(1, 1, dim))
+        self.no_obj_ptr = nn.Parameter(0.02 * torch.randn(1, dim))
+        if config.generation == "2.1":
+            self.no_obj_embed_spatial = nn.Parameter(0.02 * torch.randn(1, memory_dim))
+            self.obj_ptr_tpos_proj = nn.Linear(dim, memory_dim)
+        size = config.embedding_size
+        self.register_buffer("sine_embedding", sine_map(dim, size).flatten(1).T, persistent=False)
+        self.register_buffer("sine_memory", sine_map(memory_dim, size).flatten(1).T, persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.no_obj_ptr.device
+
+    def encode_image(self, pixels: Tensor) -> ImageFeatures:
+        """Stage 1: normalised pixels `[B, 3, S, S]` to features."""
+        stride4, stride8, stride16 = self.image_encoder(pixels)
+        decoder = self.sam_mask_decoder
+        return ImageFeatures(stride16, decoder.conv_s0(stride4), decoder.conv_s1(stride8))
+
+    def without_memory(self, embedding: Tensor) -> Tensor:
+        """Stage 2 for a frame that nothing is remembered for: `[B, C, s, s]` to the same."""
+        return embedding + self.no_mem_embed.view(1, -1, 1, 1)
+
+    def attend_memory(self, embedding: Tensor, memory: MemoryTokens) -> Tensor:
+        """Stage 2: conditions `[1 or N, C, s, s]` on the memory of N objects, `[N, C, s, s]`."""
+        count = memory.maps.shape[1]
+        maps = memory.maps.flatten(3).transpose(2, 3)
+        map_positions = self.sine_memory + self.maskmem_tpos_enc[memory.rows].flatten(2, 3)
+        splits = self.config.pointer_splits
+        pointers = memory.pointers.unflatten(2, (splits, -1)).flatten(1, 2)
+        pointer_positions = self._pointer_positions(memory.offsets).repeat_interleave(splits, dim=1)
+        values = torch.cat([maps.flatten(1, 2), pointers], dim=1)
+        keys = torch.cat([(maps + map_positions).flatten(1, 2), pointers + pointer_positions], dim=1)
+        x = flatten_map(embedding) + 0.1 * self.sine_embedding
+        x = self.memory_attention(x, keys, values, count, self._readable(memory))
+        return unflatten_map(x, self.config.embedding_size)
+
+    def _pointer_positions(self, offsets: Tensor) -> Tensor:
+        """Time encoding of pointers: offsets `[N, P]` [frames] to `[N, P, Cm]`."""
+        if self.config.generation == "2.0":
+            return offsets.new_zeros(*offsets.shape, self.config.memory_dim)
+        time = sine_time(offsets / (self.config.max_pointers - 1), self.config.hidden_dim)
+        return self.obj_ptr_tpos_proj(time)
+
+    def _readable(self, memory: MemoryTokens) -> Tensor | None:
+        """The attention mask `[N, 1, 1, tokens]` of the valid slots; None where all are valid."""
+        if memory.map_valid is None or memory.pointer_valid is None:
+            return None
+        maps = memory.map_valid.repeat_interleave(self.config.embedding_size**2, dim=1)
+        pointers = memory.pointer_valid.repeat_interleave(self.config.pointer_splits, dim=1)
+        return torch.cat([maps, pointers], dim=1)[:, None, None, :]
+
+    def encode_prompts(
+        self, points: Tensor | None, labels: Tensor | None, mask_logits: Tensor | None = None
+    ) -> PromptTokens:
+        """Prompts of N objects, in pixels of the S x S input; see `PromptEncoder.forward`.
+
+        Without points the prompt is one padding point, which is how a frame is tracked.
+        """
+        if points is None or labels is None:
+            count = 1 if mask_logits is None else len(mask_logits)
+            points = self.no_obj_ptr.new_zeros(count, 1, 2)
+            labels = torch.full((count, 1), -1, device=self.device)
+        return self.sam_prompt_encoder(points, labels, mask_logits)
+
+    def encode_mask_prompt(self, mask: Tensor) -> PromptTokens:
+        """A mask that is taken as it is: `[N, 1, S, S]` of 0 and 1, brought to SAM's logit scale."""
+        return self.encode_prompts(None, None, self.mask_downsample(mask))
+
+    def decode_masks(self, embedding: Tensor, skip4: Tensor, skip8: Tensor, prompts: PromptTokens) -> DecodedMasks:
+        """Stage 3: conditioned embedding `[N, C, s, s]`, skips `[1 or N, ...]` and prompts to masks.
+
+        One prompt serves all N objects where `prompts` holds only one.
+        """
+        count = max(len(embedding), len(prompts.sparse))
+        prompts = PromptTokens(prompts.sparse.expand(count, -1, -1), prompts.dense)
+        positions = self.sam_prompt_encoder.dense_positions()
+        logits, iou, tokens, score = self.sam_mask_decoder(
+            embedding.expand(count, -1, -1, -1), positions, skip4, skip8, prompts
+        )
+        return DecodedMasks(logits, iou, self.obj_ptr_proj(tokens), score)
+
+    def hide_pointer(self, pointer: Tensor, score: Tensor) -> Tensor:
+        """Replaces pointers `[N, C]` of objects that are not visible (score `[N]` <= 0) by the no-object one."""
+        return torch.where(score[:, None] > 0, pointer, self.no_obj_ptr.to(pointer.dtype))
+
+    def encode_memory(self, embedding: Tensor, logits: Tensor, score: Tensor, binarize: bool = False) -> Tensor:
+        """Stage 4: the memory `[N, Cm, s, s]` of masks on a frame.
+
+        Args:
+            embedding: `[1 or N, C, s, s]`, not conditioned.
+            logits: `[N, 1, 4s, 4s]`.
+            score: `[N]`, object score logit.
+            binarize: whether the mask enters as 0 and 1 (prompted frames) or as probabilities.
+        """
+        mask = upsample_logits(logits, self.config.image_size)
+        mask = (mask > 0).to(mask.dtype) if binarize else mask.sigmoid()
+        memory = self.memory_encoder(embedding, mask * _MEMORY_MASK_SCALE + _MEMORY_MASK_BIAS)
+        if self.config.generation == "2.1":
+            hidden = (score <= 0).to(memory.dtype)[:, None, None, None]
+            memory = memory + hidden * self.no_obj_embed_spatial.to(memory.dtype)[..., None, None]
+        return memory
