@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Sets up what is missing, then checks the style and the types and runs the tests.
+# Options go to pytest: ./scripts/test.sh -k packaging, ./scripts/test.sh -m slow
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+"$root/scripts/setup.sh"
+# shellcheck source=scripts/environment.sh
+. "$root/scripts/environment.sh"
+cd "$root"
+
+shellcheck -x scripts/setup.sh scripts/test.sh scripts/demo.sh .ci/run
+ruff check .
+mypy
+exec python -m pytest "$@"
