@@ -56,7 +56,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def recognise(state: Mapping[str, Tensor]) -> Sam2Config | None:
-    """The configuration that a state dict belongs to, judged by its encoder and generation; None if unknown."""
+    """The configuration of a state dict, judged by its encoder and generation; None if unknown."""
     patch = state.get("image_encoder.trunk.patch_embed.proj.weight")
     if patch is None:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ class MLP(nn.Module):
 
     def __init__(self, dims: tuple[int, ...], activation: Activation = F.relu) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(dims[:-1], dims[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(dims))
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
@@ -45,7 +46,9 @@ class Attention(nn.Module):
         key_dim: channels of keys and values; `dim` if not given.
     """
 
-    def __init__(self, dim: int, heads: int, inner_dim: int | None = None, key_dim: int | None = None) -> None:
+    def __init__(
+        self, dim: int, heads: int, inner_dim: int | None = None, key_dim: int | None = None
+    ) -> None:
         super().__init__()
         inner_dim = inner_dim or dim
         key_dim = key_dim or dim

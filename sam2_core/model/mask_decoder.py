@@ -84,7 +84,9 @@ class MaskDecoder(nn.Module):
         )
         self.conv_s0 = nn.Conv2d(dim, dim // 8, kernel_size=1)
         self.conv_s1 = nn.Conv2d(dim, dim // 4, kernel_size=1)
-        self.output_hypernetworks_mlps = nn.ModuleList(MLP((dim, dim, dim, dim // 8)) for _ in range(NUM_MASKS))
+        self.output_hypernetworks_mlps = nn.ModuleList(
+            MLP((dim, dim, dim, dim // 8)) for _ in range(NUM_MASKS)
+        )
         self.iou_prediction_head = MLP((dim, config.iou_head_dim, config.iou_head_dim, NUM_MASKS))
         self.pred_obj_score_head = MLP((dim, dim, dim, 1))
 
@@ -110,7 +112,9 @@ class MaskDecoder(nn.Module):
             Mask logits `[N, 4, 4s, 4s]`, predicted IoU `[N, 4]` in 0 to 1, mask tokens `[N, 4, C]`,
             object score logit `[N]`.
         """
-        output_tokens = torch.cat([self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight])
+        output_tokens = torch.cat(
+            [self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight]
+        )
         output_tokens = output_tokens.expand(len(prompts.sparse), -1, -1)
         tokens = torch.cat([output_tokens, prompts.sparse], dim=1)
         image = flatten_map(embedding + prompts.dense)
@@ -118,7 +122,9 @@ class MaskDecoder(nn.Module):
 
         masks = tokens[:, 2 : 2 + NUM_MASKS]
         upscaled = self.upscale(unflatten_map(image, embedding.shape[-1]), skip4, skip8)
-        weights = torch.stack([mlp(masks[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1)
+        weights = torch.stack(
+            [mlp(masks[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
+        )
         logits = (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[2:])
         iou = F.sigmoid(self.iou_prediction_head(tokens[:, 1]))
         score = self.pred_obj_score_head(tokens[:, 0]).squeeze(-1)

@@ -14,7 +14,7 @@ from .positions import rotary_tables, rotate
 class RotarySelfAttention(Attention):
     """Self-attention over a map's tokens with 2D rotary positions."""
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """`[B, L, C]` to `[B, L, C]`."""
         q = rotate(self.split_heads(self.q_proj(x)), cos, sin)
         k = rotate(self.split_heads(self.k_proj(x)), cos, sin)
@@ -25,7 +25,14 @@ class MemoryCrossAttention(Attention):
     """Attention from a frame's tokens to memory tokens; maps get rotary positions, pointers do not."""
 
     def forward(  # type: ignore[override]
-        self, x: Tensor, keys: Tensor, values: Tensor, maps: int, cos: Tensor, sin: Tensor, mask: Tensor | None
+        self,
+        x: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        maps: int,
+        cos: Tensor,
+        sin: Tensor,
+        mask: Tensor | None,
     ) -> Tensor:
         """`[1 or N, L, C]` to `[N, L, C]`, reading `keys` and `values` `[N, maps * L + pointers, Cm]`."""
         q = rotate(self.split_heads(self.q_proj(x)), cos, sin)
@@ -52,7 +59,14 @@ class MemoryAttentionLayer(nn.Module):
         self.norm3 = nn.LayerNorm(dim)
 
     def forward(
-        self, x: Tensor, keys: Tensor, values: Tensor, maps: int, cos: Tensor, sin: Tensor, mask: Tensor | None
+        self,
+        x: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        maps: int,
+        cos: Tensor,
+        sin: Tensor,
+        mask: Tensor | None,
     ) -> Tensor:
         x = x + self.self_attn(self.norm1(x), cos, sin)
         x = x + self.cross_attn_image(self.norm2(x), keys, values, maps, cos, sin, mask)

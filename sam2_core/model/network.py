@@ -48,11 +48,11 @@ class MemoryTokens:
     maps: Tensor
     """`[N, K, Cm, s, s]`."""
     rows: Tensor
-    """int64 `[N, K]`, rows of the temporal encoding: frames ago - 1, or the last row for a conditioning frame."""
+    """int64 `[N, K]`, rows of the temporal encoding: frames ago - 1; the last for a conditioning frame."""
     pointers: Tensor
     """`[N, P, C]`."""
     offsets: Tensor
-    """`[N, P]`, frames from the pointer's frame to this one; negative where the pointer is from the future."""
+    """`[N, P]`, frames from the pointer's frame to this one; negative for a pointer from the future."""
     map_valid: Tensor | None = None
     """bool `[N, K]`: False slots are not read, whatever they hold. None: all are read."""
     pointer_valid: Tensor | None = None
@@ -163,7 +163,9 @@ class Sam2Network(nn.Module):
         """A mask that is taken as it is: `[N, 1, S, S]` of 0 and 1, brought to SAM's logit scale."""
         return self.encode_prompts(None, None, self.mask_downsample(mask))
 
-    def decode_masks(self, embedding: Tensor, skip4: Tensor, skip8: Tensor, prompts: PromptTokens) -> DecodedMasks:
+    def decode_masks(
+        self, embedding: Tensor, skip4: Tensor, skip8: Tensor, prompts: PromptTokens
+    ) -> DecodedMasks:
         """Stage 3: conditioned embedding `[N, C, s, s]`, skips `[1 or N, ...]` and prompts to masks.
 
         One prompt serves all N objects where `prompts` holds only one.
@@ -177,10 +179,12 @@ class Sam2Network(nn.Module):
         return DecodedMasks(logits, iou, self.obj_ptr_proj(tokens), score)
 
     def hide_pointer(self, pointer: Tensor, score: Tensor) -> Tensor:
-        """Replaces pointers `[N, C]` of objects that are not visible (score `[N]` <= 0) by the no-object one."""
+        """Replaces pointers `[N, C]` of objects that are not visible (score `[N]` <= 0)."""
         return torch.where(score[:, None] > 0, pointer, self.no_obj_ptr.to(pointer.dtype))
 
-    def encode_memory(self, embedding: Tensor, logits: Tensor, score: Tensor, binarize: bool = False) -> Tensor:
+    def encode_memory(
+        self, embedding: Tensor, logits: Tensor, score: Tensor, binarize: bool = False
+    ) -> Tensor:
         """Stage 4: the memory `[N, Cm, s, s]` of masks on a frame.
 
         Args:

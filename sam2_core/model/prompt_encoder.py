@@ -56,7 +56,7 @@ class PromptEncoder(nn.Module):
         # SAM encodes the centre of the pixel that a coordinate names.
         positions = self.pe_layer((points + 0.5) / self.image_size)
         # One row per label from PADDING up; padding points lose their position.
-        rows = torch.cat([self.not_a_point_embed.weight, *(e.weight for e in self.point_embeddings)])
+        rows = torch.cat([embedding.weight for embedding in (self.not_a_point_embed, *self.point_embeddings)])
         return positions * (labels != PADDING).unsqueeze(-1) + rows[labels + 1]
 
     def forward(self, points: Tensor, labels: Tensor, mask_logits: Tensor | None) -> PromptTokens:

@@ -1,0 +1,107 @@
+"""The newest frames, held so that they can still be prompted."""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backends import Backend
+from ..model import ImageFeatures
+from ..model.preprocess import preprocess
+from .errors import FrameNotHeldError, StampError
+
+
+class HeldFrame:
+    """One image of the stream; it is encoded when its features are first needed.
+
+    Args:
+        index: position in the session, 0 for the first frame.
+        stamp: [ns].
+        image: uint8 `[H, W, 3]`, RGB; not copied, so it must not be changed afterwards.
+        backend: encodes the image.
+    """
+
+    def __init__(self, index: int, stamp: int, image: NDArray[np.uint8], backend: Backend) -> None:
+        self.index = index
+        self.stamp = stamp
+        self.image = image
+        self._backend = backend
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the image."""
+        return self.image.shape[0], self.image.shape[1]
+
+    @cached_property
+    def features(self) -> ImageFeatures:
+        """The encoded image, a batch of one."""
+        pixels = preprocess(self.image, self._backend.config.image_size)
+        return self._backend.encode_image(pixels[None].to(self._backend.device))
+
+
+class FrameBuffer:
+    """The newest `capacity` frames of a session, in order of stamp."""
+
+    def __init__(self, capacity: int, backend: Backend) -> None:
+        self._frames: deque[HeldFrame] = deque(maxlen=capacity)
+        self._backend = backend
+        self._count = 0
+
+    def push(self, image: NDArray[np.uint8], stamp: int) -> HeldFrame:
+        """Holds a new frame and lets go of the oldest one.
+
+        Raises:
+            StampError: the stamp [ns] is not larger than that of the newest frame.
+            ValueError: the image is not uint8 `[H, W, 3]` with at least one pixel.
+        """
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+            raise ValueError(f"image is {image.dtype} {image.shape}; allowed: uint8 [H, W, 3], not empty")
+        if self._frames and stamp <= self._frames[-1].stamp:
+            raise StampError(
+                f"stamp {stamp} ns; allowed: more than the last frame's, {self._frames[-1].stamp} ns"
+            )
+        frame = HeldFrame(self._count, stamp, image, self._backend)
+        self._frames.append(frame)
+        self._count += 1
+        return frame
+
+    def find(self, stamp: int | None) -> HeldFrame:
+        """The frame of a stamp [ns]; None means the newest.
+
+        Raises:
+            FrameNotHeldError: no held frame has that stamp.
+        """
+        if not self._frames:
+            raise FrameNotHeldError("no frame has arrived yet", None)
+        if stamp is None:
+            return self._frames[-1]
+        for frame in self._frames:
+            if frame.stamp == stamp:
+                return frame
+        oldest, newest = self._frames[0].stamp, self._frames[-1].stamp
+        raise FrameNotHeldError(
+            f"no frame with stamp {stamp} ns is held; the oldest held is {oldest} ns, the newest {newest} ns",
+            oldest,
+        )
+
+    def after(self, frame: HeldFrame) -> list[HeldFrame]:
+        """The held frames that are newer than one of them, in order."""
+        return [held for held in self._frames if held.index > frame.index]
+
+    def clear(self) -> None:
+        """Lets go of every frame; the next one starts a new session."""
+        self._frames.clear()
+        self._count = 0
+
+    @property
+    def oldest_index(self) -> int:
+        """Index of the oldest held frame."""
+        return self._frames[0].index
+
+    @property
+    def stamps(self) -> tuple[int, ...]:
+        """Stamps of the held frames [ns], oldest first."""
+        return tuple(frame.stamp for frame in self._frames)
