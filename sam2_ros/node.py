@@ -1,0 +1,256 @@
+"""The node `sam2`: camera topics in, prompts by service, masks and visibility out."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from types import FrameType
+from typing import Any, NamedTuple
+
+import rclpy
+import torch
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import Point
+from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
+
+from sam2_core.model import load_network
+from sam2_core.tracking import ImageSegmenter, StreamingTracker, TrackerOptions
+from sam2_ros import parameters as settings
+from sam2_ros.camera import Camera
+from sam2_ros.diagnostics import camera_status, node_status
+from sam2_ros.inference import InferenceThread
+from sam2_ros.services import CameraServices, NotActiveError, SegmentationService
+
+_SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+class _Loaded(NamedTuple):
+    """What exists from configure to cleanup."""
+
+    inference: InferenceThread
+    segmenter: ImageSegmenter
+    cameras: dict[str, Camera]
+    identity: dict[str, str]  # of the model and what runs it, for the diagnostics
+
+
+class Sam2Node(LifecycleNode):
+    """Loads the network in configure, receives images while active, and frees everything in cleanup."""
+
+    def __init__(self, **node_options: Any) -> None:
+        """Declares the parameters and the services. Raises ParameterException or ValueError."""
+        super().__init__("sam2", **node_options)
+        self.parameters = settings.declare(self)
+        self.add_on_set_parameters_callback(self._change_parameters)
+        self._loaded: _Loaded | None = None
+        self._state = "unconfigured"
+        self._error = ""
+        names = settings.camera_names(self.parameters)
+        # One camera has its outputs directly under the node's name.
+        self._prefixes = {name: f"~/{name}/" if len(names) > 1 else "~/" for name in names}
+        self._camera_services = {
+            name: CameraServices(self, self, name, prefix) for name, prefix in self._prefixes.items()
+        }
+        SegmentationService(self, self)
+        for name, topic in zip(names, self.parameters.image_topics, strict=True):
+            self.create_subscription(Point, f"{topic}_mouse_left", partial(self._click, name), 10)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        # Steady time: a simulated clock may stand still, and that is when someone looks.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(self.parameters.diagnostics_period, self._publish_diagnostics, clock=steady)
+
+    # what the services need
+
+    def camera(self, name: str) -> Camera:
+        """A camera, while the node is active; NotActiveError otherwise."""
+        return self._active().cameras[name]
+
+    def segmenter(self) -> ImageSegmenter:
+        """The segmenter of single images, while the node is active; NotActiveError otherwise."""
+        return self._active().segmenter
+
+    def in_inference_thread(self, command: Callable[[], Any]) -> Future:
+        """Runs a command where trackers may be touched; await the future."""
+        return self._active().inference.submit(command, self.executor)
+
+    def _active(self) -> _Loaded:
+        if self._loaded is None or self._state != "active":
+            raise NotActiveError(f"the node is {self._state}; activate it first")
+        return self._loaded
+
+    # life
+
+    def on_configure(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """Loads the weights; fails, and says why, where that is not possible."""
+        try:
+            self._loaded = self._load()
+        except Exception as error:  # rclpy would swallow it without a word
+            self._error = f"the model cannot be loaded: {error}"
+            self.get_logger().error(self._error)
+            return _FAILURE
+        self._state, self._error = "inactive", ""
+        return _SUCCESS
+
+    def on_activate(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """Starts receiving images."""
+        assert self._loaded is not None
+        for camera in self._loaded.cameras.values():
+            camera.subscribe()
+        self._state = "active"
+        self.get_logger().info(f"active; waiting for images on {', '.join(self.parameters.image_topics)}")
+        return _SUCCESS
+
+    def on_deactivate(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """Stops receiving images; objects and memories stay."""
+        assert self._loaded is not None
+        for camera in self._loaded.cameras.values():
+            camera.unsubscribe()
+        self._state = "inactive"
+        return _SUCCESS
+
+    def on_cleanup(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """Frees the network, the trackers and the outputs."""
+        self.release()
+        self._state = "unconfigured"
+        return _SUCCESS
+
+    def on_shutdown(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """Frees everything, from any state."""
+        self.release()
+        self._state = "finalized"
+        return _SUCCESS
+
+    def release(self) -> None:
+        """Ends the inference thread and frees what it used, if there is anything."""
+        loaded, self._loaded = self._loaded, None
+        if loaded is None:
+            return
+        loaded.inference.stop()
+        for camera in loaded.cameras.values():
+            camera.close()
+
+    def _load(self) -> _Loaded:
+        parameters = self.parameters
+        device = parameters.device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        source = parameters.checkpoint or "bundled weights"
+        self.get_logger().info(f"loading {parameters.model or 'the model'} from {source} on {device} ...")
+        started = time.monotonic()
+        network = load_network(parameters.model, parameters.checkpoint).to(device)
+        weights = sum(parameter.numel() for parameter in network.parameters())
+        self.get_logger().info(f"loaded {weights / 1e6:.1f} M weights in {time.monotonic() - started:.1f} s")
+
+        inference = InferenceThread(parameters.torch_threads)
+        options = TrackerOptions(max_objects=parameters.max_objects, held_frames=parameters.held_frames)
+        cameras = {
+            name: Camera(
+                self,
+                name,
+                topic,
+                self._prefixes[name],
+                StreamingTracker(network, options),
+                lambda: self.parameters,
+                inference.notify,
+            )
+            for name, topic in zip(self._prefixes, parameters.image_topics, strict=True)
+        }
+        inference.serve(list(cameras.values()))
+        identity = {
+            "model": network.config.name,
+            "checkpoint": source,
+            "weights [M]": f"{weights / 1e6:.2f}",
+            "backend": f"torch {torch.__version__}",
+            "device": device,
+        }
+        return _Loaded(inference, ImageSegmenter(network), cameras, identity)
+
+    # callbacks
+
+    def _change_parameters(self, changes: Sequence[Parameter]) -> Any:
+        result, self.parameters = settings.check_change(self.parameters, changes, self._loaded is not None)
+        return result
+
+    def _click(self, name: str, point: Point) -> None:
+        if self._state != "active":
+            return
+        if self.parameters.allow_click_prompts:
+            self._camera_services[name].click(point)
+        else:
+            self.get_logger().info(
+                "a click is ignored: the parameter allow_click_prompts is false", throttle_duration_sec=5.0
+            )
+
+    def _publish_diagnostics(self) -> None:
+        message = DiagnosticArray()
+        message.header.stamp = self.get_clock().now().to_msg()
+        name = self.get_fully_qualified_name()
+        identity = self._loaded.identity if self._loaded else {"model": self.parameters.model}
+        message.status.append(node_status(name, self._state, identity, self._error))
+        if self._loaded and self._state == "active":
+            for camera in self._loaded.cameras.values():
+                message.status.append(camera_status(name, camera, self.parameters.camera_timeout))
+        self._diagnostics.publish(message)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the node until SIGINT or SIGTERM; returns the exit status."""
+    # Under launch, SIGINT arrives twice. Our own handler only sets a flag, so that the second one, in the
+    # middle of the clean-up, does no harm.
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    try:
+        node = Sam2Node()
+    except (ParameterException, ValueError) as error:
+        print(f"sam2: {error}", file=sys.stderr)
+        rclpy.shutdown()
+        return 1
+    status = _run(node, stop)
+    node.release()
+    node.destroy_node()
+    rclpy.shutdown()
+    return status
+
+
+def _run(node: Sam2Node, stop: threading.Event) -> int:
+    if node.parameters.autostart and not (
+        node.trigger_configure() == _SUCCESS and node.trigger_activate() == _SUCCESS
+    ):
+        return 1
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    failures: list[Exception] = []
+
+    def spin() -> None:
+        try:
+            executor.spin()
+        except Exception as error:
+            failures.append(error)
+            node.get_logger().fatal(f"the executor ended: {error!r}")
+        stop.set()
+
+    spinner = threading.Thread(target=spin, name="executor")
+    spinner.start()
+    stop.wait()
+    executor.shutdown()
+    spinner.join()
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
