@@ -1,0 +1,157 @@
+"""Runs the package's programs as child processes in a ROS graph of their own."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+_PACKAGE_ROOT = Path(__file__).resolve().parent.parent
+_PROFILE = "fastdds_large_images.xml"
+_LOG_LINES = 12  # of a dead process, shown to the user
+_PATIENCE = 10.0  # [s] that a process gets to end by itself
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class ProcessDiedError(RuntimeError):
+    """A process that had to live has ended; the text has its last log lines."""
+
+
+@dataclass(frozen=True)
+class Child:
+    """A running program."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has ended without an error. Raises ProcessDiedError where it ended with one."""
+        status = self.process.poll()
+        if status:
+            how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+            lines = self.log.read_text(errors="replace").strip().splitlines()[-_LOG_LINES:]
+            raise ProcessDiedError("\n  ".join([f"the {self.name} died ({how}); its last words:", *lines]))
+        return status is not None
+
+    def check(self) -> None:
+        """Raises ProcessDiedError unless it still runs."""
+        if self.finished:
+            raise ProcessDiedError(f"the {self.name} ended before its time; its log is {self.log}")
+
+    def resident_memory(self) -> float:
+        """Physical memory that it occupies now [MB]."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    def end(self) -> None:
+        """Asks it to end (SIGINT, as Ctrl-C) and kills it where it does not."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            try:
+                self.process.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+class Programs:
+    """The child processes of one run; a context manager that leaves none behind."""
+
+    def __init__(self, log_directory: Path) -> None:
+        self._log_directory = log_directory
+        self._children: list[Child] = []
+        self._environment = isolated_environment()
+
+    def start(self, name: str, module: str, arguments: Sequence[str] = ()) -> Child:
+        """Runs `python -m module arguments` with its output in `<log directory>/<name>.log`."""
+        self._log_directory.mkdir(parents=True, exist_ok=True)
+        log = self._log_directory / f"{name.replace(' ', '_')}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches us alone, and we end the children in order
+                preexec_fn=_die_with_parent,
+            )
+        child = Child(name, process, log)
+        self._children.append(child)
+        return child
+
+    def __enter__(self) -> Programs:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for child in reversed(self._children):
+            child.end()
+
+
+def ros_arguments(parameters: Mapping[str, object], topics: Mapping[str, str] | None = None) -> list[str]:
+    """Command line arguments that set a node's parameters and rename its topics."""
+    arguments = ["--ros-args"]
+    for name, value in parameters.items():
+        arguments += ["-p", f"{name}:={_yaml(value)}"]
+    for name, topic in (topics or {}).items():
+        arguments += ["-r", f"{name}:={topic}"]
+    return arguments
+
+
+def isolated_environment() -> dict[str, str]:
+    """The environment for a ROS graph that stays on this machine, apart from others, with large images."""
+    environment = dict(os.environ)
+    environment["PYTHONPATH"] = os.pathsep.join(
+        [str(_PACKAGE_ROOT), *filter(None, [environment.get("PYTHONPATH")])]
+    )
+    environment["PYTHONUNBUFFERED"] = "1"
+    environment["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)  # up to 101 is free of port conflicts on Linux
+    if environment.get("ROS_DISTRO") == "humble":
+        environment["ROS_LOCALHOST_ONLY"] = "1"
+    else:
+        environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    environment["FASTDDS_DEFAULT_PROFILES_FILE"] = str(_fastdds_profile())
+    return environment
+
+
+def wait_until_quiet(path: Path, seconds: float) -> None:
+    """Returns once a growing file has not grown for some time."""
+    size, since = -1, time.monotonic()
+    while time.monotonic() - since < seconds:
+        time.sleep(0.05)
+        now = path.stat().st_size if path.exists() else 0
+        if now != size:
+            size, since = now, time.monotonic()
+
+
+def _fastdds_profile() -> Path:
+    checkout = _PACKAGE_ROOT / "config" / _PROFILE
+    if checkout.exists():
+        return checkout
+    from ament_index_python import get_package_share_directory
+
+    return Path(get_package_share_directory("sam2_ros")) / "config" / _PROFILE
+
+
+def _yaml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_yaml(item) for item in value)}]"
+    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
+
+
+def _die_with_parent() -> None:
+    """In the child: lets the kernel end it when we are killed and cannot."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
