@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2_core.scenes.arrays import Affine, Image, as_image
+from sam2_core.scenes.motion import Path, excursion, wander
 from sam2_core.scenes.scene import Scene
 from sam2_core.scenes.sensor import Sensor
 from sam2_core.scenes.sprites import Sprite, draw, draw_shadow, paint_sprite
 from sam2_core.scenes.textures import Texture, sample_texture
 
 Point = tuple[float, float]  # x, y in pixels
-Path = npt.NDArray[np.float64]  # [T] or [T, 2], one row per frame
 
 FAMILIES = ("train", "held_out")
 MARGIN = 0.35  # how much of the ground, in frame sizes, lies outside the first view on every side
@@ -61,36 +61,19 @@ class Thing:
     shadow: npt.NDArray[np.float64] | None  # offset of the shadow in pixels [2]
 
 
-def _wander(rng: np.random.Generator, frames: int, speed: float, dimensions: int = 1) -> Path:
-    """A smooth path [frames, dimensions] from 0 that moves by about `speed` per frame and stays bounded."""
-    time = np.arange(frames)[:, None]
-    period = np.exp(rng.uniform(np.log(8), np.log(60), dimensions))
-    phase = rng.uniform(0, 2 * np.pi, dimensions)
-    turn = 2 * np.pi / period
-    return np.asarray(rng.normal(0, speed, dimensions) / turn * (np.sin(turn * time + phase) - np.sin(phase)))
-
-
-def _excursion(rng: np.random.Generator, frames: int) -> Path:
-    """A bump [frames] from 0 to 1 and back at a random time: the way out of the view and back."""
-    length = rng.uniform(4, max(8, min(20, frames)))
-    start = rng.uniform(-0.3 * length, max(frames - 0.7 * length, 0.1))
-    phase = np.clip((np.arange(frames) - start) / length, 0, 1)
-    return np.asarray(np.minimum(1.0, 1.4 * np.sin(np.pi * phase)))
-
-
 def _sample_motion(rng: np.random.Generator, frames: int, size: tuple[int, int], pace: float) -> Motion:
     unit = float(np.sqrt(size[0] * size[1]))
-    place = rng.uniform(-0.42, 0.42, 2) * size[::-1] + _wander(rng, frames, 0.02 * unit * pace, 2)
+    place = rng.uniform(-0.42, 0.42, 2) * size[::-1] + wander(rng, frames, 0.02 * unit * pace, 2)
     if rng.random() < 0.2:
         heading = rng.uniform(0, 2 * np.pi)
         away = np.array([np.cos(heading), np.sin(heading)]) * unit * rng.uniform(0.6, 1.3)
-        place = place + _excursion(rng, frames)[:, None] * away
+        place = place + excursion(rng, frames)[:, None] * away
     flip = rng.random() < 0.2  # some things turn away from the camera and become thin
     return Motion(
         place=place,
-        angle=rng.uniform(0, 2 * np.pi) + _wander(rng, frames, 0.06 * pace)[:, 0],
-        scale=np.exp(_wander(rng, frames, 0.03 * pace)[:, 0]).clip(0.4, 2.0),
-        squeeze=np.exp(-np.abs(_wander(rng, frames, (0.15 if flip else 0.03) * pace)[:, 0])).clip(0.25, 1),
+        angle=rng.uniform(0, 2 * np.pi) + wander(rng, frames, 0.06 * pace)[:, 0],
+        scale=np.exp(wander(rng, frames, 0.03 * pace)[:, 0]).clip(0.4, 2.0),
+        squeeze=np.exp(-np.abs(wander(rng, frames, (0.15 if flip else 0.03) * pace)[:, 0])).clip(0.25, 1),
     )
 
 
@@ -109,8 +92,8 @@ def _sample_parts(
         sprite = paint_sprite(rng, texture, body_area * rng.uniform(0.15, 0.6), family)
         heading = rng.uniform(0, 2 * np.pi)
         joint = np.array([np.cos(heading), np.sin(heading)]) * body_area**0.5 * rng.uniform(0.2, 0.5)
-        swing = _wander(rng, frames, rng.choice([0, 0.1]))[:, 0]
-        place = np.tile(joint, (frames, 1)) + _wander(rng, frames, 0.004 * area**0.5, 2)
+        swing = wander(rng, frames, rng.choice([0, 0.1]))[:, 0]
+        place = np.tile(joint, (frames, 1)) + wander(rng, frames, 0.004 * area**0.5, 2)
         angle = rng.uniform(0, 2 * np.pi) + swing
         limb = Part(sprite, Motion(place, angle, np.ones(frames), np.ones(frames)))
         (front if rng.random() < 0.5 else back).append(limb)
@@ -169,9 +152,9 @@ def _sample_camera(rng: np.random.Generator, frames: int, size: tuple[int, int])
     pace = float(rng.choice([0.0, 0.5, 1.2]))
     unit = float(np.sqrt(size[0] * size[1]))
     return Motion(
-        place=_wander(rng, frames, 0.01 * pace * unit, 2).clip(-0.25 * unit, 0.25 * unit),
-        angle=_wander(rng, frames, 0.01 * pace)[:, 0].clip(-0.15, 0.15),
-        scale=np.exp(_wander(rng, frames, 0.01 * pace)[:, 0]).clip(0.9, 1.4),
+        place=wander(rng, frames, 0.01 * pace * unit, 2).clip(-0.25 * unit, 0.25 * unit),
+        angle=wander(rng, frames, 0.01 * pace)[:, 0].clip(-0.15, 0.15),
+        scale=np.exp(wander(rng, frames, 0.01 * pace)[:, 0]).clip(0.9, 1.4),
         squeeze=np.ones(frames),
     )
 

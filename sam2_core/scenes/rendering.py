@@ -1,0 +1,101 @@
+"""Rendering without a display, through MuJoCo: colour, instance labels and metric depth."""
+
+from __future__ import annotations
+
+import ctypes.util
+import os
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from sam2_core.scenes.arrays import Image
+from sam2_core.scenes.world import World, describe
+
+PROGRESS_FROM = 60  # frames; fewer are rendered in about two seconds and show no progress bar
+
+
+class RenderingUnavailableError(RuntimeError):
+    """No way to render without a display works on this machine; the message says what to install."""
+
+
+def _import_mujoco() -> ModuleType:
+    """MuJoCo, told before its first import to render without a display, unless the user has chosen a way."""
+    if "MUJOCO_GL" not in os.environ:
+        found = [name for name in ("OSMesa", "EGL") if ctypes.util.find_library(name)]
+        if not found:
+            raise RenderingUnavailableError(
+                "rendering needs OSMesa or EGL: sudo apt-get install libosmesa6 (or libegl1 libegl-mesa0)"
+            )
+        os.environ["MUJOCO_GL"] = found[0].lower()
+    import mujoco
+
+    return mujoco
+
+
+def _look_at(place: npt.NDArray[np.float64], target: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Rotation [3, 3] of an upright camera that looks along its -z axis, with x to the right and y up."""
+    back = (place - target) / np.linalg.norm(place - target)
+    right = np.cross([0.0, 0.0, 1.0], back)
+    right /= np.linalg.norm(right)
+    return np.stack([right, np.cross(back, right), back], axis=1)
+
+
+def render(
+    world: World, frames: int, size: tuple[int, int]
+) -> tuple[Image, npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    """Render the first `frames` frames of a world at `size` (height, width).
+
+    Returns colour uint8 [T, H, W, 3], labels uint8 [T, H, W] and depth along the optical axis in metres,
+    float32 [T, H, W].
+
+    Raises:
+        RenderingUnavailableError: this machine has no way to render without a display.
+    """
+    mujoco = _import_mujoco()
+    xml, files = describe(world, size)
+    model = mujoco.MjModel.from_xml_string(xml, files)
+    data = mujoco.MjData(model)
+    try:
+        renderer = mujoco.Renderer(model, *size)
+    except Exception as error:  # MuJoCo, PyOpenGL and ctypes each have their own
+        raise RenderingUnavailableError(
+            f"MUJOCO_GL={os.environ.get('MUJOCO_GL')} does not work ({error}): "
+            "sudo apt-get install libosmesa6 (or libegl1 libegl-mesa0)"
+        ) from error
+    label_of_geom = np.zeros(model.ngeom + 1, np.uint8)  # the last one, index -1, is what no geom covers
+    for number, body in enumerate(world.bodies):
+        label_of_geom[:-1][model.geom_bodyid == model.body(f"body{number}").id] = body.label
+
+    colour = np.empty((frames, *size, 3), np.uint8)
+    labels = np.empty((frames, *size), np.uint8)
+    depth = np.empty((frames, *size), np.float32)
+    try:
+        for index in tqdm(range(frames), "rendering the scene", unit="frame", disable=frames < PROGRESS_FROM):
+            _pose(mujoco, model, data, world, index)
+            renderer.update_scene(data, camera="camera")
+            renderer.render(out=colour[index])
+            renderer.enable_segmentation_rendering()
+            labels[index] = label_of_geom[renderer.render()[..., 0]]
+            renderer.disable_segmentation_rendering()
+            renderer.enable_depth_rendering()
+            renderer.render(out=depth[index])
+            renderer.disable_depth_rendering()
+    finally:
+        renderer.close()
+    return colour, labels, depth
+
+
+def _pose(mujoco: ModuleType, model: Any, data: Any, world: World, index: int) -> None:
+    for number, body in enumerate(world.bodies):
+        mocap = model.body(f"body{number}").mocapid[0]
+        data.mocap_pos[mocap] = body.place[index]
+        data.mocap_quat[mocap] = body.turn[index]
+    mocap = model.body("camera").mocapid[0]
+    data.mocap_pos[mocap] = world.view.place[index]
+    mujoco.mju_mat2Quat(
+        data.mocap_quat[mocap], _look_at(world.view.place[index], world.view.target[index]).ravel()
+    )
+    mujoco.mj_forward(model, data)
