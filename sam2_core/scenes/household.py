@@ -224,9 +224,9 @@ def build(kind: str, rng: np.random.Generator) -> Solid:
     return Solid(kind, tuple(_BUILDERS[kind](rng)))
 
 
-def gripper() -> Solid:
+def gripper(opening: float) -> Solid:
     """A two-finger gripper that points down, fingertips at z = 0: surface 0 is the hand, 1 the fingers."""
-    fingers = [cuboid(0.012, 0.024, 0.09).moved((x, 0, 0)) for x in (-0.055, 0.055)]
+    fingers = [cuboid(0.012, 0.024, 0.09).moved((side * (opening / 2 + 0.006), 0, 0)) for side in (-1, 1)]
     palm = cuboid(0.15, 0.05, 0.035).moved((0, 0, 0.09))
     wrist = revolve([(0, 0.12), (0.035, 0.12), (0.038, 0.2), (0.03, 0.21), (0.03, 0.7), (0, 0.7)])
     return Solid("gripper", (*(Part(finger, 1) for finger in fingers), Part(palm, 0), Part(wrist, 0)))

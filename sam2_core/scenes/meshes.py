@@ -31,13 +31,13 @@ class Mesh:
 
 
 def _lattice(vertices: Points, along: Points) -> Mesh:
-    """The skin over rings of vertices [n, m, 3], first and last column the same; `along` [n] in 0..1 is v."""
+    """The skin over rings of vertices [n, m, 3], first and last column the same; `along` [n] in 0..1 is 1 - v."""
     rings, sides = vertices.shape[:2]
     index = np.arange(rings * sides).reshape(rings, sides)
     a, b = index[:-1, :-1].ravel(), index[:-1, 1:].ravel()
     c, d = index[1:, 1:].ravel(), index[1:, :-1].ravel()
     faces = np.concatenate([np.stack([a, b, c], -1), np.stack([a, c, d], -1)])
-    u, v = np.meshgrid(np.linspace(0, 1, sides), along)
+    u, v = np.meshgrid(np.linspace(0, 1, sides), 1 - along)
     return Mesh(vertices.reshape(-1, 3), faces, np.stack([u.ravel(), v.ravel()], -1))
 
 

@@ -101,7 +101,14 @@ def _hand(draw: _Draw) -> Body:
     path[:, :2] += draw.rng.uniform(-0.3, 0.3, 2)
     path[:, 2] = np.abs(path[:, 2])
     turn = turned(draw.rng.uniform(0, np.pi) + draw.wander(0.5)[:, 0])
-    return Body(household.gripper(), (draw.surface(64), draw.surface(64)), 0, 0.5, path, turn)
+    return Body(
+        household.gripper(draw.rng.uniform(0.03, 0.12)),
+        (draw.surface(64), draw.surface(64)),
+        0,
+        0.5,
+        path,
+        turn,
+    )
 
 
 def _view(draw: _Draw, aim: npt.NDArray[np.float64]) -> View:

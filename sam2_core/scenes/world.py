@@ -81,7 +81,7 @@ def _png(image: Image) -> bytes:
 
 
 def describe(world: World, size: tuple[int, int]) -> tuple[str, dict[str, bytes]]:
-    """The world in MuJoCo's XML and the files that it names: one mocap body per thing and one for the camera."""
+    """The world in MuJoCo's XML, one mocap body per thing and one for the camera, and the files it names."""
     root = ElementTree.Element("mujoco")
     ElementTree.SubElement(root, "statistic", extent="1", center="0 0 0")
     visual = ElementTree.SubElement(root, "visual")
@@ -102,7 +102,7 @@ def describe(world: World, size: tuple[int, int]) -> tuple[str, dict[str, bytes]
             dir=_text(-np.array(lamp.place)),
             diffuse=_text(lamp.colour),
             specular=_text(np.array(lamp.colour) * 0.5),
-            cutoff="60",
+            cutoff="50",
             exponent="1",
             castshadow=str(lamp.shadow).lower(),
         )
