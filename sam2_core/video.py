@@ -40,6 +40,7 @@ class FrameReader:
     def __init__(self, source: str | Path, folder_rate: float = 30.0) -> None:
         self.source = Path(source)
         self.is_camera = str(source).startswith("/dev/video")
+        self.length: int | None = None  # frames, where it is known beforehand
         self._images: list[Path] = []
         if not self.source.exists():
             raise VideoError(f"{self.source}: no such file, folder or device")
@@ -47,10 +48,12 @@ class FrameReader:
             self._images = sorted(p for p in self.source.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
             if not self._images:
                 raise VideoError(f"{self.source}: no image in this folder ({', '.join(IMAGE_SUFFIXES)})")
-            self.rate = folder_rate
+            self.rate, self.length = folder_rate, len(self._images)
         else:
             with self._open() as container:
-                self.rate = float(container.streams.video[0].average_rate or folder_rate)
+                stream = container.streams.video[0]
+                self.rate = float(stream.average_rate or folder_rate)
+                self.length = stream.frames or None
 
     def __iter__(self) -> Iterator[TimedImage]:
         return self._folder_frames() if self._images else self._video_frames()

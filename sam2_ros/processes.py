@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,16 +122,6 @@ def isolated_environment() -> dict[str, str]:
         environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     environment["FASTDDS_DEFAULT_PROFILES_FILE"] = str(_fastdds_profile())
     return environment
-
-
-def wait_until_quiet(path: Path, seconds: float) -> None:
-    """Returns once a growing file has not grown for some time."""
-    size, since = -1, time.monotonic()
-    while time.monotonic() - since < seconds:
-        time.sleep(0.05)
-        now = path.stat().st_size if path.exists() else 0
-        if now != size:
-            size, since = now, time.monotonic()
 
 
 def _fastdds_profile() -> Path:

@@ -1,0 +1,145 @@
+"""The demo's user: clicks every object once, through the tracker's services."""
+
+from __future__ import annotations
+
+import json
+import queue
+import signal
+import sys
+import threading
+from dataclasses import asdict
+from pathlib import Path
+
+import rclpy
+from builtin_interfaces.msg import Time
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import Image
+
+from sam2_ros.camera_node import CAMERA_QOS
+from sam2_ros.clicking import choose_things, grid, inner_point
+from sam2_ros.client import PromptClient, RequestRefusedError
+from sam2_ros.conversions import mask_from_message, nanoseconds, point_prompt_message
+from sam2_ros.demo_report import Click
+from sam2_ros.held_images import HeldImages
+from sam2_ros.images import gray_from_image
+from sam2_ros.msg import ObjectMasks
+
+_CLICKABLE = 0.003  # share of the image that an object covers before it is clicked
+_ANSWER = 300.0  # [s]; a large model on a small machine
+
+
+class DemoClient(Node):
+    """Subscribes to `image`, `labels` (ground truth, if any) and `masks` (to be remapped).
+
+    Parameters: `names` of the objects in the ground truth, of which the first `objects` are clicked; without
+    names `clicks`, as "x,y" or "x,y,label"; without those the network is asked what there is. `clicks_file`:
+    where the clicks are written as JSON.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("demo_client")
+        self._count: int = self.declare_parameter("objects", 3).value
+        self._names: list[str] = self.declare_parameter("names", [""]).value
+        self._given: list[str] = self.declare_parameter("clicks", [""]).value
+        self._file = Path(self.declare_parameter("clicks_file", "clicks.json").value)
+        self._prompts = PromptClient(self)
+        self._images, self._labels = HeldImages(), HeldImages()
+        self._tracked: queue.SimpleQueue[Time] = queue.SimpleQueue()
+        self._ids: dict[str, int] = {}
+        self._clicks: list[Click] = []
+
+    def click_all(self) -> None:
+        """Waits for the tracker, clicks every object. Raises RequestRefusedError and TimeoutError."""
+        self._prompts.wait_until_ready()
+        self.create_subscription(Image, "labels", self._labels.put, CAMERA_QOS)
+        self.create_subscription(ObjectMasks, "masks", self._on_masks, 10)
+        # The camera waits for those who listen to its images, so this one comes last.
+        self.create_subscription(Image, "image", self._images.put, CAMERA_QOS)
+        if any(self._names):
+            self._click_ground_truth()
+        elif any(self._given):
+            self._click_given()
+        else:
+            self._click_what_is_found()
+
+    def _on_masks(self, message: ObjectMasks) -> None:
+        self._tracked.put(message.header.stamp)
+
+    def _newest_tracked(self) -> Time:
+        """The stamp of the newest tracked frame that was not given out before; waits for one."""
+        stamp = self._tracked.get()
+        while not self._tracked.empty():
+            stamp = self._tracked.get()
+        return stamp
+
+    def _click_ground_truth(self) -> None:
+        """Clicks the middle of each object as soon as it is well in view."""
+        waiting = dict(enumerate(self._names[: self._count], start=1))
+        while waiting:
+            stamp = self._newest_tracked()
+            message = self._labels.take(stamp)
+            if message is None:
+                continue
+            labels = gray_from_image(message)
+            for value in list(waiting):
+                mask = labels == value
+                if mask.mean() >= _CLICKABLE:
+                    self._click(inner_point(mask), waiting.pop(value), stamp, value)
+
+    def _click_given(self) -> None:
+        stamp = self._tracked.get()
+        for text in self._given:
+            x, y, *label = text.split(",", 2)
+            self._click((float(x), float(y)), "".join(label), stamp)
+
+    def _click_what_is_found(self) -> None:
+        """Lets the tracker segment around a grid of points, and clicks the most certain things."""
+        image = None
+        while image is None:
+            stamp = self._newest_tracked()
+            image = self._images.take(stamp)
+        points = grid(image.height, image.width)
+        prompts = [point_prompt_message([point], [1]) for point in points]
+        found = self._prompts.wait(self._prompts.segment(image, prompts), _ANSWER).masks
+        masks = [mask_from_message(item.mask) for item in found]
+        chosen = choose_things(masks, [item.predicted_iou for item in found], self._count)
+        for index in chosen or [0]:  # nothing to be seen: the middle of the image
+            self._click(points[index], "", stamp)
+
+    def _click(self, point: tuple[float, float], label: str, stamp: Time, truth: int = 0) -> None:
+        known = self._ids.get(label, 0) if label else 0
+        request = self._prompts.add_points([point], object_id=known, label=label, stamp=stamp)
+        object_id: int = self._prompts.wait(request, _ANSWER).object.id
+        self._ids[label] = object_id
+        self._clicks.append(Click(object_id, label, nanoseconds(stamp), *point, truth))
+        self._file.write_text(json.dumps([asdict(click) for click in self._clicks]))
+
+
+def main() -> int:
+    """Returns the exit status."""
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    client = DemoClient()
+    executor = SingleThreadedExecutor()
+    executor.add_node(client)
+    thread = threading.Thread(target=executor.spin)
+    thread.start()
+    status = 0
+    try:
+        client.click_all()
+    except KeyboardInterrupt:
+        pass
+    except (RequestRefusedError, TimeoutError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = 1
+    executor.shutdown()
+    thread.join()
+    client.destroy_node()
+    rclpy.shutdown()
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,208 @@
+"""What a recorded run comes to in figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from sam2_core.drawing import object_title
+from sam2_ros.recording import RecordedFrame, RecordedObject, Recording
+
+IN_VIEW_AREA = 20  # pixels of the ground truth from which on an object counts as in view
+
+
+@dataclass(frozen=True)
+class Click:
+    """One point prompt that the client sent, and what the tracker made of it."""
+
+    object_id: int
+    label: str
+    stamp: int  # of the prompted frame [ns]
+    x: float  # [px]
+    y: float  # [px]
+    truth: int  # the object's value in the ground-truth labels; 0 without ground truth
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Where the frames went."""
+
+    published: int  # by the camera
+    received: int  # by the tracker
+    tracked: int  # by the tracker, with or without objects
+    dropped: dict[str, int]  # by reason; published = tracked + all of these
+
+
+@dataclass(frozen=True)
+class ObjectReport:
+    """How one object fared, from its prompt on."""
+
+    id: int
+    label: str
+    frames: int  # tracked frames since its prompt
+    frames_visible: int  # of these, seen by the tracker
+    mean_iou: float | None  # over the frames where it is in view; None without ground truth
+    visibility_right: float | None  # share of the frames where visible == in view; None without ground truth
+
+
+@dataclass(frozen=True)
+class Report:
+    """report.json"""
+
+    model: str
+    camera: str
+    frames: Counts
+    fps: float  # tracked frames per second
+    latency_ms: dict[str, float]  # image stamp to arrival of the masks: median, p95
+    network_ms: float  # median time of a frame in the network and tracker
+    own_ms: float  # median time of a frame in everything else that the node does with it
+    objects: list[ObjectReport]
+    mean_iou: float | None  # of the objects' means; None without ground truth
+    memory_mb: dict[str, float]  # resident memory of the tracker node: after_quarter, end
+
+    def save(self, path: Path) -> None:
+        """Writes it as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+    def table(self) -> str:
+        """The figures for people; the last line is the summary."""
+        counts, memory, time = self.frames, self.memory_mb, self.latency_ms
+        reasons = [f"{count} {reason}" for reason, count in counts.dropped.items() if count]
+        lines = [
+            f"camera     {self.camera}",
+            f"model      {self.model}",
+            f"frames     {counts.published} published, {counts.received} received, {counts.tracked} tracked",
+            f"dropped    {', '.join(reasons) or 'none'}",
+            f"latency    {time['median']:.0f} ms median, {time['p95']:.0f} ms p95, from image stamp to masks",
+            f"node       {self.network_ms:.1f} ms network, {self.own_ms:.1f} ms own work a frame",
+            f"memory     {memory['after_quarter']:.0f} MB after a quarter, {memory['end']:.0f} MB at the end",
+            "",
+            f"{'object':<20}{'frames':>8}{'visible':>9}{'mean IoU':>10}{'visibility right':>18}",
+        ]
+        for item in self.objects:
+            right = "n/a" if item.visibility_right is None else f"{100 * item.visibility_right:.0f} %"
+            lines.append(
+                f"{object_title(item.id, item.label):<20}{item.frames:>8}{item.frames_visible:>9}"
+                f"{_two_digits(item.mean_iou):>10}{right:>18}"
+            )
+        lines += ["", self.summary()]
+        return "\n".join(lines)
+
+    def summary(self) -> str:
+        """The demo's last line."""
+        return (
+            f"demo: {len(self.objects)} objects, {self.frames.tracked} frames, "
+            f"mean IoU {_two_digits(self.mean_iou)}, {self.fps:.1f} fps"
+        )
+
+
+@dataclass(frozen=True)
+class Track:
+    """One object over the tracked frames from its prompt on; arrays of one entry per frame."""
+
+    id: int
+    label: str
+    stamps: np.ndarray  # int64 [T], of the images [ns]
+    visible: np.ndarray  # bool [T]
+    iou: np.ndarray  # float [T]; NaN where it is not in view, and everywhere without ground truth
+    in_view: np.ndarray  # bool [T]; all False without ground truth
+    judged: bool  # there is ground truth
+
+    def report(self) -> ObjectReport:
+        """The track in figures."""
+        seen = bool(self.in_view.any())
+        return ObjectReport(
+            id=self.id,
+            label=self.label,
+            frames=len(self.stamps),
+            frames_visible=int(self.visible.sum()),
+            mean_iou=round(float(np.nanmean(self.iou)), 4) if seen else None,
+            visibility_right=round(float((self.visible == self.in_view).mean()), 4) if self.judged else None,
+        )
+
+
+def make_report(
+    model: str, camera: str, recording: Recording, clicks: Sequence[Click], memory_mb: Sequence[float]
+) -> Report:
+    """All figures of a run; memory_mb: of the tracker, in equal steps from its first to its last frame."""
+    frames = [frame for frame in recording.frames if frame.objects]
+    objects = [track.report() for track in tracks(frames, clicks)]
+    ious = [item.mean_iou for item in objects if item.mean_iou is not None]
+    statuses = recording.summary["diagnostics"].values()
+    values = {key: value for status in statuses for key, value in status.items()}
+    quarter = memory_mb[len(memory_mb) // 4]
+    return Report(
+        model=model,
+        camera=camera,
+        frames=_counts(values),
+        fps=tracked_rate(frames),
+        latency_ms=latencies_ms(frames),
+        network_ms=float(values["network time [ms]"]),
+        own_ms=float(values["own time [ms]"]),
+        objects=objects,
+        mean_iou=round(float(np.mean(ious)), 4) if ious else None,
+        memory_mb={"after_quarter": round(quarter, 1), "end": round(memory_mb[-1], 1)},
+    )
+
+
+def load_clicks(path: Path) -> list[Click]:
+    """What the client wrote; nothing where it did not come to that."""
+    return [Click(**click) for click in json.loads(path.read_text())] if path.exists() else []
+
+
+def tracks(frames: Sequence[RecordedFrame], clicks: Sequence[Click]) -> list[Track]:
+    """Every prompted object's track, judged by the ground truth where the frames have it."""
+    result = []
+    for click in tqdm(clicks, desc="judging", unit="object", leave=False):
+        rows = [
+            (frame.stamp, item.visible, *_judge(item, frame.labels, click.truth))
+            for frame in frames
+            for item in frame.objects
+            if item.id == click.object_id
+        ]
+        if rows:
+            stamps, visible, iou, in_view = (np.array(column) for column in zip(*rows, strict=True))
+            result.append(Track(click.object_id, click.label, stamps, visible, iou, in_view, click.truth > 0))
+    return result
+
+
+def latencies_ms(frames: Sequence[RecordedFrame]) -> dict[str, float]:
+    """Image stamp to arrival of the masks."""
+    values = [(frame.arrival - frame.stamp) * 1e-6 for frame in frames]
+    return {"median": round(float(np.median(values)), 1), "p95": round(float(np.percentile(values, 95)), 1)}
+
+
+def tracked_rate(frames: Sequence[RecordedFrame]) -> float:
+    """Frames per second from the first to the last; 0 for less than two."""
+    if len(frames) < 2:
+        return 0.0
+    return round((len(frames) - 1) / ((frames[-1].arrival - frames[0].arrival) * 1e-9), 2)
+
+
+def _counts(values: Mapping[str, str]) -> Counts:
+    """From what the camera and the tracker say on /diagnostics."""
+    published = int(values["frames published"])
+    received, tracked = int(values["frames received"]), int(values["frames tracked"])
+    prefix = "dropped: "
+    dropped = {key[len(prefix) :]: int(text) for key, text in values.items() if key.startswith(prefix)}
+    unfinished = received - tracked - sum(dropped.values())
+    dropped |= {"not received": published - received, "not finished": unfinished}
+    return Counts(published, received, tracked, dropped)
+
+
+def _judge(item: RecordedObject, labels: np.ndarray | None, truth: int) -> tuple[float, bool]:
+    """(IoU, in view) of one mask; IoU is NaN where the object is not in view."""
+    wanted = np.zeros(0, bool) if labels is None or not truth else labels == truth
+    if int(wanted.sum()) < IN_VIEW_AREA:
+        return float("nan"), False
+    mask = item.mask
+    return float((mask & wanted).sum() / (mask | wanted).sum()), True
+
+
+def _two_digits(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.2f}"
