@@ -79,6 +79,12 @@ class Camera:
         with self._lock:
             self._slot = None
 
+    def check_alive(self) -> None:
+        """Reports a camera that has stopped, or that never started."""
+        silence = self.statistics.silence()
+        if silence > self._parameters().camera_timeout:
+            self.problems.report("camera stopped", f"no image for {silence:.1f} s on {self.topic}")
+
     def close(self) -> None:
         """Removes the outputs."""
         self._outputs.close()

@@ -18,10 +18,9 @@ def camera_status(node_name: str, camera: Camera, timeout: float) -> DiagnosticS
     """Rates, latency, drops, objects and memory of one camera; timeout as in the parameter [s]."""
     state = camera.statistics.snapshot()
     problems = camera.problems.recent()
-    if state.silence is None:
-        level, message = DiagnosticStatus.STALE, f"no image yet on {camera.topic}"
-    elif state.silence > timeout:
-        level, message = DiagnosticStatus.STALE, f"no image for {state.silence:.1f} s on {camera.topic}"
+    silence = camera.statistics.silence()
+    if silence > timeout:
+        level, message = DiagnosticStatus.STALE, f"no image for {silence:.1f} s on {camera.topic}"
     elif problems:
         level, message = DiagnosticStatus.WARN, problems[0]
     else:

@@ -82,7 +82,7 @@ def rgb_from_image(message: Image) -> Pixels:
         raise ImageError(f"width {message.width} of a {message.encoding} image must be even")
     if layout.to_rgb in (_RGGB, _BGGR, _GBRG, _GRBG) and (message.width < 2 or message.height < 2):
         raise ImageError(
-            f"a {message.encoding} image of {message.width}x{message.height} is below 2x2 pixels"
+            f"size {message.width}x{message.height} of a {message.encoding} image must be 2x2 at least"
         )
     # OpenCV reads padded rows, but wants the one channel of a grey image without its axis.
     return _converted(pixels[..., 0] if layout.channels == 1 else pixels, layout.to_rgb)

@@ -198,6 +198,7 @@ class Sam2Node(LifecycleNode):
         message.status.append(node_status(name, self._state, identity, self._error))
         if self._loaded and self._state == "active":
             for camera in self._loaded.cameras.values():
+                camera.check_alive()
                 message.status.append(camera_status(name, camera, self.parameters.camera_timeout))
         self._diagnostics.publish(message)
 

@@ -36,7 +36,6 @@ class Snapshot:
     latency_p95: float
     network_time: float  # median time of a frame in the tracker
     own_time: float  # median time of a frame in conversion and publication
-    silence: float | None  # time since the last image [s]; None before the first
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Statistics:
         self._tracked = 0
         self._arrivals: deque[float] = deque()
         self._frames: deque[_Tracked] = deque()
-        self._last_arrival: float | None = None
+        self._last_arrival = time.monotonic()
 
     def count_received(self) -> None:
         now = time.monotonic()
@@ -67,6 +66,10 @@ class Statistics:
             self._arrivals.append(now)
             while self._arrivals[0] < now - _WINDOW:
                 self._arrivals.popleft()
+
+    def silence(self) -> float:
+        """Time since the last image, or since the camera was set up [s]."""
+        return time.monotonic() - self._last_arrival
 
     def count_dropped(self, reason: Drop) -> None:
         with self._lock:
@@ -87,7 +90,6 @@ class Statistics:
             arrivals = [when for when in self._arrivals if when >= now - _WINDOW]
             frames = [frame for frame in self._frames if frame.when >= now - _WINDOW]
             counts = self._received, self._tracked, dict(self._dropped)
-            last_arrival = self._last_arrival
         milliseconds = 1000 * np.array(
             [(frame.latency, frame.network_time, frame.own_time) for frame in frames] or [(0.0, 0.0, 0.0)]
         )
@@ -100,7 +102,6 @@ class Statistics:
             latency_p95=float(np.percentile(milliseconds[:, 0], 95)),
             network_time=float(network_time),
             own_time=float(own_time),
-            silence=None if last_arrival is None else now - last_arrival,
         )
 
 
