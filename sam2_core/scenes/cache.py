@@ -16,7 +16,7 @@ import numpy as np
 
 from sam2_core.scenes.scene import Scene
 
-GENERATOR_VERSION = 1  # raise it with every change of what the generators draw
+GENERATOR_VERSION = 2  # raise it with every change of what the generators draw
 
 SceneT = TypeVar("SceneT", bound=Scene)
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from sam2_core.scenes.arrays import Image, as_image
+from sam2_core.scenes.arrays import Image, as_field, as_image
 from sam2_core.scenes.textures import colour, octave_noise, photograph
 
 Colour = tuple[int, int, int]
@@ -19,8 +19,8 @@ def _palette(*colours: Colour) -> npt.NDArray[np.float32]:
 def wood(side: int = 1024) -> Image:
     """Planks of oak: noise drawn out along the grain, one offset per plank, dark joints between them."""
     rng = np.random.default_rng(1)
-    grain = octave_noise(rng, side, 6, 7)
-    grain = cv2.resize(grain[:, : side // 12], (side, side), interpolation=cv2.INTER_CUBIC)
+    fine = octave_noise(rng, side, 12, 7)[:, : side // 12]
+    grain = as_field(cv2.resize(fine, (side, side), interpolation=cv2.INTER_CUBIC))
     rings = 0.5 + 0.5 * np.sin(18 * octave_noise(rng, side, 2, 3)[:, : side // 4].repeat(4, 1) + 3 * grain)
     planks = 6
     rows = np.arange(side) * planks // side
@@ -42,7 +42,7 @@ def plaster(shade: Colour, side: int = 512) -> Image:
 
 
 def bands(base: Colour, *stripes: tuple[float, float, Colour], side: int = 256) -> Image:
-    """A glaze of one colour with stripes, each (from, to, colour), as fractions of the way from foot to inside."""
+    """A glaze of one colour with stripes, each (from, to, colour), in fractions of the way up the profile."""
     image = np.full((side, side, 3), base, np.uint8)
     for start, end, paint in stripes:
         image[round((1 - end) * side) : round((1 - start) * side)] = paint
@@ -64,13 +64,14 @@ def coffee_pack(side: int = 512) -> Image:
 def can_label(side: int = 512) -> Image:
     """A label all around a can: bands of colour, a medallion and a title on either side."""
     image = bands((226, 220, 204), (0.5, 0.75, (178, 34, 30)), (0.48, 0.5, (214, 170, 60)), side=side)
+    font = cv2.FONT_HERSHEY_DUPLEX
     for x in (side // 4, 3 * side // 4):
         cv2.circle(image, (x, side // 2), side // 11, (214, 170, 60), -1, cv2.LINE_AA)
         cv2.putText(
             image,
             "SOUP",
             (x - 84, side * 2 // 5),
-            cv2.FONT_HERSHEY_DUPLEX,
+            font,
             2,
             (255, 246, 224),
             6,

@@ -1,8 +1,8 @@
-"""The built-in camera's scene: a fixed, lit table on which objects move, hide each other, leave and come back.
+"""The built-in camera's scene: a lit table on which objects move, hide each other, leave and come back.
 
-Everything repeats after PERIOD seconds without a jump, so that one period played in a loop is an endless stream:
-the mug circles the coffee pack (behind it at a quarter of the period, in front of it at three quarters), a gripper
-carries the can out of the view and brings it back, the ball rolls past at the back.
+Everything repeats after PERIOD seconds without a jump, so that one period played in a loop is an endless
+stream: the mug circles the coffee pack (behind it at a quarter of the period, in front of it at three
+quarters), a gripper carries the can out of the view and brings it back, the ball rolls past at the back.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from sam2_core.scenes import demo_surfaces as surfaces
 from sam2_core.scenes import household
@@ -85,8 +84,8 @@ def _objects(phase: Path, count: int) -> list[Body]:
     paths: dict[str, tuple[Path, Path]] = {
         "mug": (around_box, turned(wave - 0.6)),
         "box": (_resting(phase, 0.0, 0.02), turned(0.25 * np.sin(wave))),
-        "can": (can, turned(still)),
-        "banana": (_resting(phase, -0.3, -0.24), turned(0.5 + 0.3 * np.sin(wave))),
+        "can": (can, turned(still - 0.4)),  # its title towards the camera
+        "banana": (_resting(phase, -0.23, -0.22), turned(0.5 + 0.3 * np.sin(wave))),
         "ball": (ball, turned(still, centre)),
         "bowl": (_resting(phase, -0.36, 0.22), turned(still)),
     }
@@ -106,9 +105,7 @@ def build(frames: int, fps: float, objects: int) -> tuple[World, frozenset[str]]
         raise ValueError(f"objects is {objects}; the demo scene has 1 to {len(OBJECTS)}")
     period = round(PERIOD * fps)
     if not 1 <= frames <= period:
-        raise ValueError(
-            f"frames is {frames}; at {fps:g} fps the demo scene has 1 to {period} and then repeats"
-        )
+        raise ValueError(f"frames is {frames}; at {fps:g} fps it repeats after {period}")
     phase = np.arange(frames) / period
     wave = 2 * np.pi * phase
     bodies = _objects(phase, objects)

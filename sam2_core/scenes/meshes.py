@@ -31,7 +31,7 @@ class Mesh:
 
 
 def _lattice(vertices: Points, along: Points) -> Mesh:
-    """The skin over rings of vertices [n, m, 3], first and last column the same; `along` [n] in 0..1 is 1 - v."""
+    """The skin over rings of vertices [n, m, 3] that close; `along` [n] in 0..1 is the way up the texture."""
     rings, sides = vertices.shape[:2]
     index = np.arange(rings * sides).reshape(rings, sides)
     a, b = index[:-1, :-1].ravel(), index[:-1, 1:].ravel()

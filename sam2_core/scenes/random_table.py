@@ -55,7 +55,7 @@ def _spread(rng: np.random.Generator, radii: list[float]) -> npt.NDArray[np.floa
     """Places [K, 2] on the table for discs of these radii, apart where a few tries find room."""
     places: list[npt.NDArray[np.float64]] = []
     for radius in radii:
-        tries = rng.uniform(-1, 1, (20, 2)) * [0.36, 0.28]
+        tries = rng.uniform(-1, 1, (20, 2)) * [0.28, 0.22]
         gaps = [
             min(
                 (np.hypot(*(place - other)) - radius - radii[i] for i, other in enumerate(places)),
@@ -115,10 +115,10 @@ def _view(draw: _Draw, aim: npt.NDArray[np.float64]) -> View:
     """A hand-held camera that looks about at `aim` [2] on the table."""
     rng = draw.rng
     centre = np.append(aim, 0.05)
-    place = centre + draw.direction(0.35, 1.1) * rng.uniform(0.5, 1.05) + draw.wander(0.12, 3)
+    place = centre + draw.direction(0.35, 1.1) * rng.uniform(0.4, 0.85) + draw.wander(0.12, 3)
     place[:, 2] = np.maximum(place[:, 2], 0.12)
     target = centre + rng.normal(0, 0.05, 3) + draw.wander(0.05, 3)
-    return View(float(rng.uniform(38, 62)), place, target)
+    return View(float(rng.uniform(38, 58)), place, target)
 
 
 def _lamps(draw: _Draw) -> tuple[Lamp, ...]:
@@ -149,5 +149,5 @@ def build(
     shine = float(rng.choice([0.0, 0.2, 0.5]))
     furniture = furnish(table, floor, wall, frames, shine)
     view = _view(draw, rng.uniform(0.5, 1) * places[0])
-    world = World((*bodies, *furniture), _lamps(draw), view, ambient=float(rng.uniform(0.15, 0.45)))
+    world = World((*bodies, *furniture), _lamps(draw), view, ambient=float(rng.uniform(0.25, 0.5)))
     return world, frozenset(draw.kinds | {f"object:{solid.kind}" for solid in solids})

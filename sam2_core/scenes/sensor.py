@@ -50,11 +50,11 @@ class Sensor:
         flicker = rng.normal(0, rng.choice([0.0, 0.01, 0.04]), frames)
         return Sensor(
             light=gain.astype(np.float32),
-            exposure=rng.uniform(0.7, 1.15) * np.exp(flicker),
+            exposure=rng.uniform(0.8, 1.25) * np.exp(flicker),
             blur=float(rng.choice([0.0, 0.0, 0.6, 1.1])) * (height * width) ** 0.5 / 256,
             noise=float(rng.choice([0.0, 2.0, 5.0, 10.0])),
             corners=rng.integers(0, 64, (frames, 2)),
-            grey=bool(rng.random() < 0.1),
+            grey=bool(rng.random() < 0.06),
             quality=int(rng.integers(25, 90)) if rng.random() < 0.2 else None,
         )
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import skimage
 
-from sam2_core.scenes.arrays import Field, Image, as_image
+from sam2_core.scenes.arrays import Field, Image, as_field, as_image
 
 TILE = 256  # pixels on a side of a procedural tile
 
@@ -34,7 +34,7 @@ PHOTOGRAPHS = {
         "retina.jpg",
         "rocket.jpg",
     ),
-    "held_out": ("coffee.png", "gravel.png", "moon.png", "text.png", "hubble_deep_field.jpg"),
+    "held_out": ("coffee.png", "gravel.png", "moon.png", "text.png"),
 }
 
 
@@ -124,6 +124,18 @@ def _cells(rng: np.random.Generator) -> Field:
     return rng.random(count + 1, dtype=np.float32)[nearest]
 
 
+def _brushed(rng: np.random.Generator) -> Field:
+    """Fine streaks in one direction, as on metal, wood or cloth."""
+    rows = rng.random((TILE, int(rng.integers(1, 6))), dtype=np.float32)
+    return as_field(cv2.resize(rows, (TILE, TILE), interpolation=cv2.INTER_LINEAR))
+
+
+def _speckle(rng: np.random.Generator) -> Field:
+    """Nearly plain with small grains of another colour, as granite or a speckled egg."""
+    grains = octave_noise(rng, TILE, int(rng.integers(48, 100)), 2)
+    return np.clip((grains - np.float32(rng.uniform(0.62, 0.8))) * 6, 0, 1)
+
+
 _FIELDS: dict[str, Callable[[np.random.Generator], Field]] = {
     "flat": _flat,
     "noise": _noise,
@@ -133,12 +145,14 @@ _FIELDS: dict[str, Callable[[np.random.Generator], Field]] = {
     "dots": _dots,
     "marble": _marble,
     "cells": _cells,
+    "brushed": _brushed,
+    "speckle": _speckle,
 }
 
 # Texture kinds of each family and how often each is drawn; "photo" is one of the family's PHOTOGRAPHS.
 KINDS: dict[str, dict[str, float]] = {
     "train": {"flat": 0.15, "noise": 0.2, "stripes": 0.1, "checks": 0.07, "gradient": 0.13, "photo": 0.35},
-    "held_out": {"dots": 0.2, "marble": 0.25, "cells": 0.2, "photo": 0.35},
+    "held_out": {"brushed": 0.2, "speckle": 0.2, "dots": 0.1, "marble": 0.15, "cells": 0.1, "photo": 0.25},
 }
 
 
@@ -171,6 +185,15 @@ def colour(field: Field, palette: npt.NDArray[np.float32]) -> Image:
     return np.asarray(table.astype(np.uint8)[(field * 255).astype(np.uint8)])
 
 
+def _faded(rng: np.random.Generator, image: Image) -> Image:
+    """The image drawn towards its mean colour, half of the time: most real surfaces are quiet."""
+    if rng.random() < 0.5:
+        return image
+    mean = np.array(cv2.mean(image)[:3])
+    table = mean + (np.arange(256)[:, None] - mean) * rng.uniform(0.15, 0.8)
+    return as_image(cv2.LUT(image, table.astype(np.uint8)[None]))
+
+
 def sample_texture(rng: np.random.Generator, family: str) -> Texture:
     """Draw a texture of a family ("train" or "held_out")."""
     weights = KINDS[family]
@@ -180,10 +203,12 @@ def sample_texture(rng: np.random.Generator, family: str) -> Texture:
         image = photograph(name)
         if rng.random() < 0.3:
             image = image[..., rng.permutation(3)]
-        return Texture(np.ascontiguousarray(image), frozenset({"texture:photo", f"photo:{Path(name).stem}"}))
+        kinds = frozenset({"texture:photo", f"photo:{Path(name).stem}"})
+        return Texture(_faded(rng, np.ascontiguousarray(image)), kinds)
     image = colour(_FIELDS[kind](rng), sample_palette(rng, int(rng.integers(2, 5))))
     # Nothing real is perfectly even: a little brightness noise on every pattern, sometimes strong.
     grain = octave_noise(rng, TILE, int(rng.choice([4, 32, 128])), 2)
     strength = np.float32(rng.choice([0.05, 0.15, 0.4]))
     gain = cv2.merge([1 + strength * (grain - 0.5)] * 3)
-    return Texture(as_image(cv2.multiply(image, gain, dtype=cv2.CV_8U)), frozenset({f"texture:{kind}"}))
+    image = as_image(cv2.multiply(image, gain, dtype=cv2.CV_8U))
+    return Texture(_faded(rng, image), frozenset({f"texture:{kind}"}))

@@ -1,0 +1,49 @@
+"""The held-out scenes: what a model is scored on and never trained on.
+
+They are fixed. Their shapes, objects, textures and photographs belong to the "held_out" family, which
+training never draws from (`shapes.KINDS`, `household.KINDS`, `textures.KINDS`, `textures.PHOTOGRAPHS`); the
+seeds are the first ones, not chosen by how any model does on them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sam2_core.scenes import cache, procedural, tabletop
+from sam2_core.scenes.scene import Scene
+
+SIZE = (240, 320)  # height, width
+
+
+@dataclass(frozen=True)
+class SceneSpec:
+    """One held-out scene: `generator` is "procedural" or "tabletop", the rest are its arguments."""
+
+    generator: str
+    seed: int
+    frames: int
+
+    @property
+    def name(self) -> str:
+        """A short unique name, such as "tabletop_03"."""
+        return f"{self.generator}_{self.seed:02d}"
+
+
+SCENES: tuple[SceneSpec, ...] = (
+    *(SceneSpec("procedural", seed, frames=40) for seed in range(12)),
+    *(SceneSpec("tabletop", seed, frames=60) for seed in range(8)),
+)
+
+
+def load(spec: SceneSpec) -> Scene:
+    """A held-out scene, rendered once and then read from the disk (see `cache.load_or_render`).
+
+    Raises:
+        RenderingUnavailableError: a tabletop scene has to be rendered and this machine cannot.
+    """
+    if spec.generator == "tabletop":
+        return tabletop.load_scene(spec.seed, spec.frames, SIZE, "held_out", fps=15)
+    key = {"procedural": "held_out", "seed": spec.seed, "frames": spec.frames, "size": SIZE}
+    return cache.load_or_render(
+        Scene, key, lambda: procedural.sample_scene(spec.seed, spec.frames, SIZE, "held_out")
+    )
