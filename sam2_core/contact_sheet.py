@@ -54,8 +54,9 @@ def contact_sheet(
 ) -> np.ndarray:
     """Lays frames out in reading order with their times, and one timeline per object below them.
 
-    A coloured bar stands where the tracker saw the object, as high as its IoU where ground truth is known;
-    the light line below it marks where the object really was in view. Ticks point to the frames shown above.
+    A coloured bar stands where the tracker saw the object, as high as its IoU where that is known, dim
+    where it saw what was not in view. The light line below marks where the object really was in view. Ticks
+    point to the frames shown above.
     Returns uint8 [H, W, 3]. Raises ValueError without a tile.
     """
     if not tiles:
@@ -101,7 +102,7 @@ def _draw_timelines(
         _draw_bar(sheet, line, top + index * _ROW, left, right, start, scale)
     draw_text(sheet, (left, bottom + 4), f"{start:.1f} s", 14, _SOFT)
     draw_text(sheet, (right, bottom + 4), f"{end:.1f} s", 14, _SOFT, anchor="ra")
-    legend = "bar: seen by the tracker, height: IoU; line below: really in view"
+    legend = "bar: seen by the tracker, height: IoU (dim: wrongly); line below: really in view"
     if any(line.in_view.any() for line in timelines):
         draw_text(sheet, ((left + right) / 2, bottom + 4), legend, 14, _FAINT, anchor="ma")
 
@@ -112,20 +113,29 @@ def _draw_bar(
     draw = ImageDraw.Draw(sheet)
     colour = object_colour(line.id)
     base = top + _ROW - 16
+    judged = bool(line.in_view.any())
     edges = left + (np.append(line.times, line.times[-1] + _typical_step(line.times)) - start) * scale
     edges = np.minimum(edges, right)
     draw.rectangle((left, top, right, base), fill=_GROOVE)
     for index in range(len(line.times)):
         span = (float(edges[index]), float(edges[index + 1]))
         if line.visible[index]:
+            wrong = judged and not line.in_view[index]
             quality = 1.0 if np.isnan(line.iou[index]) else float(line.iou[index])
-            draw.rectangle((span[0], base - quality * (base - top), span[1], base), fill=colour)
+            bar = (span[0], base - quality * (base - top), span[1], base)
+            draw.rectangle(bar, fill=_dimmed(colour) if wrong else colour)
         if line.in_view[index]:
             draw.rectangle((span[0], base + 3, span[1], base + 5), fill=_SOFT)
     middle = (top + base) / 2
     draw.ellipse((_MARGIN, middle - 8, _MARGIN + 16, middle + 8), fill=colour)
     draw_text(sheet, (_MARGIN + 26, middle), object_title(line.id, line.label), 18, _TEXT, anchor="lm")
     draw_text(sheet, (right + 16, middle), line.note, 16, _SOFT, anchor="lm")
+
+
+def _dimmed(colour: Colour) -> Colour:
+    """A third of the colour over the groove."""
+    red, green, blue = ((light + 2 * dark) // 3 for light, dark in zip(colour, _GROOVE, strict=True))
+    return red, green, blue
 
 
 def _typical_step(times: np.ndarray) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -26,7 +27,7 @@ from sam2_ros.images import image_from_array, jpeg_from_array
 # Best effort as cameras are; deep enough that a reader that is late for a moment loses nothing.
 CAMERA_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 _JPEG_QUALITY = 90
-_FAREWELL = 0.5  # [s] that the node stays after the last frame: leaving at once takes unread frames along
+_FAREWELL = 5.0  # [s] that the last count gets to arrive; a tenth for the last image, which nobody confirms
 
 Frame = TypeVar("Frame", bound=TimedImage)
 
@@ -88,7 +89,8 @@ class CameraNode(Node, Generic[Frame]):
             if self._stop.is_set() or self._published == self._limit:
                 break
         self._publish_diagnostics()
-        self._stop.wait(_FAREWELL)
+        self._diagnostics.wait_for_all_acked(Duration(seconds=_FAREWELL))
+        self._stop.wait(_FAREWELL / 10)
         self.get_logger().info(f"published {self._published} frames")
 
     def stop(self) -> None:

@@ -28,7 +28,7 @@ _IMAGES, _TRUTH = "/camera/image_raw", "/camera/ground_truth/labels"
 _CLICKS = "clicks.json"
 _LISTENERS = 3  # to the images: tracker, client, recorder
 _POLL = 0.1  # [s]
-_QUIET = 2.5  # [s] without news after the last frame: two periods of the diagnostics
+_QUIET = 3.0  # [s] without a new image at the end, in which the last counts arrive: they come once a second
 
 
 class DemoError(RuntimeError):
@@ -79,13 +79,12 @@ def run(options: argparse.Namespace) -> Report:
             memory = _film(programs, options, source, directory)
         recording = Recording.load(directory)
         clicks = load_clicks(directory / _CLICKS)
-        frames = [frame for frame in recording.frames if frame.objects]
-        if not frames:
+        if not clicks:
             raise DemoError(f"no object was tracked; the logs are in {out / 'logs'}")
         report = make_report(options.model, source.description, recording, clicks, memory)
         report.save(out / "report.json")
         write_video(out / "overlay.mp4", recording.frames, clicks)
-        write_overview(out / "overview.png", frames, clicks, report)
+        write_overview(out / "overview.png", recording.frames, clicks, report)
         return report
     finally:
         shutil.rmtree(directory, ignore_errors=True)

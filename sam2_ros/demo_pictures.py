@@ -43,8 +43,9 @@ def write_video(path: Path, frames: Sequence[RecordedFrame], clicks: Sequence[Cl
 def write_overview(
     path: Path, frames: Sequence[RecordedFrame], clicks: Sequence[Click], report: Report
 ) -> None:
-    """The contact sheet."""
-    pictured = [frame for frame in frames if frame.image is not None]
+    """The contact sheet, from the first clicked frame on."""
+    first = min(click.stamp for click in clicks)
+    pictured = [frame for frame in frames if frame.image is not None and frame.stamp >= first]
     spread = np.linspace(0, len(pictured) - 1, min(_TILES, len(pictured)))
     start = pictured[0].stamp
     tiles = []

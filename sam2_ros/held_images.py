@@ -20,6 +20,9 @@ class HeldImages:
         while len(self._images) * len(image.data) > _HELD_BYTES:
             del self._images[next(iter(self._images))]
 
+    def __contains__(self, stamp: Time) -> bool:
+        return _key(stamp) in self._images
+
     def take(self, stamp: Time) -> Image | None:
         """Removes and returns the image of a stamp, None where there is none."""
         return self._images.pop(_key(stamp), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections import deque
 from pathlib import Path
 
 import rclpy
@@ -12,14 +13,15 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
+from rclpy.time import Time as Stamp
 from sensor_msgs.msg import Image
 
-from sam2_ros.conversions import nanoseconds
 from sam2_ros.held_images import HeldImages
 from sam2_ros.images import gray_from_image, rgb_from_image
 from sam2_ros.msg import ObjectMask, ObjectMasks
 from sam2_ros.recording import RecordedFrame, RecordedObject, RecordingWriter
 
+_PATIENCE = 5_000_000_000  # [ns] that masks wait for the image that they belong to
 _BEST_EFFORT = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
@@ -33,50 +35,59 @@ class Recorder(Node):
     def __init__(self) -> None:
         super().__init__("recorder")
         self._writer = RecordingWriter(Path(self.declare_parameter("directory", "recording").value))
-        self._images = HeldImages()
-        self._labels = HeldImages()
-        self._pending: tuple[ObjectMasks, int] | None = None
+        self._images, self._labels = HeldImages(), HeldImages()
+        self._pending: deque[tuple[ObjectMasks, int]] = deque()  # masks and when they arrived [ns]
         self._images_seen = 0
         self._diagnostics: dict[str, dict[str, str]] = {}
-        self._masks = self.create_subscription(ObjectMasks, "masks", self._on_masks, 100)
-        self.create_subscription(Image, "labels", self._labels.put, _BEST_EFFORT)
+        self._from_tracker = self.create_subscription(ObjectMasks, "masks", self._on_masks, 100)
+        self._truth = self.create_subscription(Image, "labels", self._labels.put, _BEST_EFFORT)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 100)
         self._start = self.create_timer(0.05, self._listen_to_images)
+        self.create_timer(0.2, self._note_progress)
 
     def finish(self) -> None:
         """Completes the recording; nothing may arrive afterwards."""
-        self._write_pending()
+        while self._pending:
+            self._write_first()
+        self._note_progress()
         self._writer.finish({"images_seen": self._images_seen, "diagnostics": self._diagnostics})
 
     def _listen_to_images(self) -> None:
-        if self._masks.get_publisher_count():
+        if self._from_tracker.get_publisher_count():
             self.create_subscription(Image, "image", self._on_image, _BEST_EFFORT)
             self.destroy_timer(self._start)
 
     def _on_image(self, message: Image) -> None:
         self._images_seen += 1
-        self._writer.note_images(self._images_seen)
         self._images.put(message)
 
     def _on_masks(self, message: ObjectMasks) -> None:
-        # Written when the next masks arrive: by then everything else of this frame has arrived, too.
-        arrival = self.get_clock().now().nanoseconds
-        self._write_pending()
-        self._pending = (message, arrival)
+        now = self.get_clock().now().nanoseconds
+        self._pending.append((message, now))
+        # Masks may overtake the image and the labels of their frame, so the frame waits for them.
+        while self._pending and (
+            self._complete(self._pending[0][0]) or now - self._pending[0][1] > _PATIENCE
+        ):
+            self._write_first()
+
+    def _complete(self, masks: ObjectMasks) -> bool:
+        stamp = masks.header.stamp
+        return stamp in self._images and (stamp in self._labels or not self._truth.get_publisher_count())
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
             self._diagnostics[status.name] = {item.key: item.value for item in status.values}
 
-    def _write_pending(self) -> None:
-        if self._pending is None:
-            return
-        masks, arrival = self._pending
-        self._pending = None
-        image, labels = (held.take(masks.header.stamp) for held in (self._images, self._labels))
+    def _note_progress(self) -> None:
+        self._writer.note_images(self._images_seen)
+
+    def _write_first(self) -> None:
+        masks, arrival = self._pending.popleft()
+        stamp = masks.header.stamp
+        image, labels = self._images.take(stamp), self._labels.take(stamp)
         self._writer.write(
             RecordedFrame(
-                stamp=nanoseconds(masks.header.stamp),
+                stamp=Stamp.from_msg(stamp).nanoseconds,
                 arrival=arrival,
                 objects=tuple(_recorded(item) for item in masks.objects),
                 image=None if image is None else rgb_from_image(image),

@@ -70,7 +70,9 @@ class RecordingWriter:
 
     def note_images(self, count: int) -> None:
         """Leaves word of how many images have been received, for those who watch: see `images_seen`."""
-        (self._directory / _IMAGES_SEEN).write_text(str(count))
+        fresh = self._directory / f"{_IMAGES_SEEN}.new"
+        fresh.write_text(str(count))
+        fresh.replace(self._directory / _IMAGES_SEEN)
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Writes what is known only at the end."""
@@ -116,7 +118,7 @@ class Recording:
 def images_seen(directory: Path) -> int:
     """How many images a recording that may still be going on has received."""
     note = directory / _IMAGES_SEEN
-    return int((note.read_text() if note.exists() else "") or 0)
+    return int(note.read_text()) if note.exists() else 0
 
 
 def _frame(line: dict[str, Any], pixels: np.ndarray) -> RecordedFrame:
