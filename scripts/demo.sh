@@ -3,9 +3,9 @@
 # that prompts it, a recorder. ./scripts/demo.sh --help lists the options.
 set -euo pipefail
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-"$root/scripts/setup.sh"
+scripts=$(dirname "${BASH_SOURCE[0]}")
+"$scripts/setup.sh"
 # shellcheck source=scripts/environment.sh
-. "$root/scripts/environment.sh"
+. "$scripts/environment.sh"
 
 exec python -m sam2_ros.demo "$@"

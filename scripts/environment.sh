@@ -1,6 +1,7 @@
 # shellcheck shell=bash
-# Sourced: puts .venv, the checkout's Python code and its messages first. Expects `root`.
+# Sourced: puts .venv, the checkout's Python code and its messages first.
 
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export VIRTUAL_ENV=$root/.venv
 # Set by the ROS 2 wheels for their own interpreter; inherited, it would stop ours from finding its libraries.
 unset _ROS_WHEELS_BOOTSTRAP_COMPLETE

@@ -3,10 +3,10 @@
 # Options go to pytest: ./scripts/test.sh -k packaging, ./scripts/test.sh -m slow
 set -euo pipefail
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-"$root/scripts/setup.sh"
+scripts=$(dirname "${BASH_SOURCE[0]}")
+"$scripts/setup.sh"
 # shellcheck source=scripts/environment.sh
-. "$root/scripts/environment.sh"
+. "$scripts/environment.sh"
 cd "$root"
 
 shellcheck -x scripts/setup.sh scripts/test.sh scripts/demo.sh .ci/run

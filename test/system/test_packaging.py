@@ -1,6 +1,7 @@
 """What someone who builds, installs or launches the package relies on."""
 
 import ast
+import json
 import os
 import subprocess
 import sys
@@ -63,6 +64,13 @@ def test_checkout_and_generated_half_are_one_package() -> None:
 def test_parameters_file_gives_every_parameter_its_default() -> None:
     text = (ROOT / "config" / "sam2.yaml").read_text()
     assert yaml.safe_load(text)["/**"]["ros__parameters"] == asdict(Parameters())
+
+
+def test_readme_tells_every_parameter_with_its_default() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for name, default in asdict(Parameters()).items():
+        value = default if default and isinstance(default, str) else json.dumps(default)
+        assert f"\n| `{name}` | `{value}` |" in readme
 
 
 @pytest.mark.slow
