@@ -37,7 +37,7 @@ def load_or_render(kind: type[SceneT], key: dict[str, Any], render: Callable[[],
     folder = cache_folder() / hashlib.sha256(text.encode()).hexdigest()[:24]
     try:
         return _load(kind, folder)
-    except (OSError, ValueError, KeyError, TypeError):  # missing, truncated, or of another layout
+    except (OSError, EOFError, ValueError, KeyError, TypeError):  # missing, truncated, or of another layout
         shutil.rmtree(folder, ignore_errors=True)
     _store(render(), folder)
     return _load(kind, folder)

@@ -96,7 +96,7 @@ def _objects(phase: Path, count: int) -> list[Body]:
 
 
 def build(frames: int, fps: float, objects: int) -> tuple[World, frozenset[str]]:
-    """The world of the first `frames` frames with the first `objects` of OBJECTS, and its kinds (see `Scene`).
+    """The world of the first `frames` frames and `objects` of OBJECTS, and its kinds (see `Scene`).
 
     Raises:
         ValueError: too many objects, or more frames than one period has.
@@ -105,7 +105,7 @@ def build(frames: int, fps: float, objects: int) -> tuple[World, frozenset[str]]
         raise ValueError(f"objects is {objects}; the demo scene has 1 to {len(OBJECTS)}")
     period = round(PERIOD * fps)
     if not 1 <= frames <= period:
-        raise ValueError(f"frames is {frames}; at {fps:g} fps it repeats after {period}")
+        raise ValueError(f"frames is {frames}; at {fps:g} fps the demo has {period}")
     phase = np.arange(frames) / period
     wave = 2 * np.pi * phase
     bodies = _objects(phase, objects)

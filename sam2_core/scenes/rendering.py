@@ -16,6 +16,8 @@ from sam2_core.scenes.world import World, describe
 
 PROGRESS_FROM = 60  # frames; fewer are rendered in about two seconds and show no progress bar
 
+_REMEDY = "to render, sudo apt-get install libosmesa6 (or libegl1 libegl-mesa0)"
+
 
 class RenderingUnavailableError(RuntimeError):
     """No way to render without a display works on this machine; the message says what to install."""
@@ -26,16 +28,24 @@ def _import_mujoco() -> ModuleType:
     if "MUJOCO_GL" not in os.environ:
         found = [name for name in ("OSMesa", "EGL") if ctypes.util.find_library(name)]
         if not found:
-            raise RenderingUnavailableError(
-                "rendering needs OSMesa or EGL: sudo apt-get install libosmesa6 (or libegl1 libegl-mesa0)"
-            )
+            raise RenderingUnavailableError(f"no OSMesa and no EGL on this machine: {_REMEDY}")
         os.environ["MUJOCO_GL"] = found[0].lower()
-    import mujoco
-
+    try:
+        import mujoco
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:
+        raise _unavailable(error) from error
     return mujoco
 
 
-def _look_at(place: npt.NDArray[np.float64], target: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _unavailable(error: Exception) -> RenderingUnavailableError:
+    """MuJoCo, PyOpenGL and ctypes each fail in their own way; the user has the same remedy for all."""
+    way = os.environ.get("MUJOCO_GL")
+    return RenderingUnavailableError(f"MUJOCO_GL={way} does not work ({error}): {_REMEDY}")
+
+
+def look_at(place: npt.NDArray[np.float64], target: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Rotation [3, 3] of an upright camera that looks along its -z axis, with x to the right and y up."""
     back = (place - target) / np.linalg.norm(place - target)
     right = np.cross([0.0, 0.0, 1.0], back)
@@ -60,11 +70,8 @@ def render(
     data = mujoco.MjData(model)
     try:
         renderer = mujoco.Renderer(model, *size)
-    except Exception as error:  # MuJoCo, PyOpenGL and ctypes each have their own
-        raise RenderingUnavailableError(
-            f"MUJOCO_GL={os.environ.get('MUJOCO_GL')} does not work ({error}): "
-            "sudo apt-get install libosmesa6 (or libegl1 libegl-mesa0)"
-        ) from error
+    except Exception as error:
+        raise _unavailable(error) from error
     label_of_geom = np.zeros(model.ngeom + 1, np.uint8)  # the last one, index -1, is what no geom covers
     for number, body in enumerate(world.bodies):
         label_of_geom[:-1][model.geom_bodyid == model.body(f"body{number}").id] = body.label
@@ -96,6 +103,6 @@ def _pose(mujoco: ModuleType, model: Any, data: Any, world: World, index: int) -
     mocap = model.body("camera").mocapid[0]
     data.mocap_pos[mocap] = world.view.place[index]
     mujoco.mju_mat2Quat(
-        data.mocap_quat[mocap], _look_at(world.view.place[index], world.view.target[index]).ravel()
+        data.mocap_quat[mocap], look_at(world.view.place[index], world.view.target[index]).ravel()
     )
     mujoco.mj_forward(model, data)

@@ -203,7 +203,7 @@ def sample_texture(rng: np.random.Generator, family: str) -> Texture:
         image = photograph(name)
         if rng.random() < 0.3:
             image = image[..., rng.permutation(3)]
-        kinds = frozenset({"texture:photo", f"photo:{Path(name).stem}"})
+        kinds = frozenset({f"photo:{Path(name).stem}"})
         return Texture(_faded(rng, np.ascontiguousarray(image)), kinds)
     image = colour(_FIELDS[kind](rng), sample_palette(rng, int(rng.integers(2, 5))))
     # Nothing real is perfectly even: a little brightness noise on every pattern, sometimes strong.
