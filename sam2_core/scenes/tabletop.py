@@ -96,7 +96,9 @@ def load_scene(
     objects: int | None = None,
 ) -> TabletopScene:
     """`sample_scene`, rendered once and then read from the disk (see `cache.load_or_render`)."""
-    key = {"tabletop": family, "seed": seed, "frames": frames, "size": size, "fps": fps, "objects": objects}
+    key = {"tabletop": family, "seed": seed, "frames": frames, "size": size, "fps": float(fps)}
     return cache.load_or_render(
-        TabletopScene, key, lambda: sample_scene(seed, frames, size, family, fps, objects)
+        TabletopScene,
+        key | {"objects": objects},
+        lambda: sample_scene(seed, frames, size, family, fps, objects),
     )
