@@ -1,7 +1,8 @@
-"""State over time: prompts, the memory bank, the tracker; and segmentation of single images."""
+"""State over time: prompts, the memory bank, streams and recorded videos; and single images."""
 
 from .errors import (
     FrameNotHeldError,
+    FrameRangeError,
     PromptError,
     StampError,
     TooManyObjectsError,
@@ -9,14 +10,17 @@ from .errors import (
     UnknownObjectError,
 )
 from .image import ImageSegmenter
-from .options import TrackerOptions
+from .options import TrackerOptions, VideoOptions
 from .prompts import MaskPrompt, PointPrompt, Prompt
 from .results import FrameResult, ObjectResult, SegmentationResult, TrackedObject
 from .tracker import StreamingTracker
+from .video import FrameSource, VideoSegmenter
 
 __all__ = [
     "FrameNotHeldError",
+    "FrameRangeError",
     "FrameResult",
+    "FrameSource",
     "ImageSegmenter",
     "MaskPrompt",
     "ObjectResult",
@@ -31,4 +35,6 @@ __all__ = [
     "TrackerOptions",
     "TrackingError",
     "UnknownObjectError",
+    "VideoOptions",
+    "VideoSegmenter",
 ]

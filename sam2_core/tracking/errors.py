@@ -23,6 +23,10 @@ class StampError(TrackingError):
     """A frame is not newer than the one before it."""
 
 
+class FrameRangeError(TrackingError):
+    """The video has no such frame, or a pass has nowhere to start."""
+
+
 class FrameNotHeldError(TrackingError):
     """The frame that a prompt means is not held (any more).
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..model import DecodedMasks
 from ..model.network import NO_OBJECT_LOGIT
-from .options import TrackerOptions
+from .options import MaskOptions
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def stability(logits: Tensor, delta: float) -> Tensor:
     return torch.where(outer > 0, inner / outer.clamp(min=1), torch.ones_like(outer, dtype=torch.float32))
 
 
-def choose_masks(decoded: DecodedMasks, multimask: bool, options: TrackerOptions) -> ChosenMasks:
+def choose_masks(decoded: DecodedMasks, multimask: bool, options: MaskOptions) -> ChosenMasks:
     """Picks each object's mask.
 
     With `multimask` (at most one click, or none) it is the candidate of the highest predicted IoU. Without,

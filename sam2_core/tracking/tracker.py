@@ -8,19 +8,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ..backends import Backend
-from .errors import PromptError, TooManyObjectsError, UnknownObjectError
+from .errors import TooManyObjectsError, UnknownObjectError
 from .frames import FrameBuffer, HeldFrame
-from .memory import FrameMemory, MemoryBank, gather
+from .memory import MemoryBank
 from .options import TrackerOptions
-from .prompts import Clicks, MaskPrompt, PointPrompt, Prompt, mask_logits, to_clicks, to_square_mask
+from .prompts import Prompt
 from .results import FrameResult, ObjectResult, TrackedObject
-from .selection import choose_masks, hide_absent
-
-_PREVIOUS_LOGIT_LIMIT = 32.0
-"""Previous logits are clamped to this before they prompt a correction, as in the official predictor."""
+from .steps import Steps, object_result
+from .timeline import Stream
 
 
 @dataclass
@@ -43,7 +40,8 @@ class StreamingTracker:
 
     def __init__(self, backend: Backend, options: TrackerOptions = TrackerOptions()) -> None:
         self.options = options
-        self._backend = backend
+        self._config = backend.config
+        self._steps = Steps(backend, options)
         self._frames = FrameBuffer(options.held_frames, backend)
         self._objects: dict[int, _Object] = {}
         self._next_id = 1
@@ -116,7 +114,7 @@ class StreamingTracker:
         frame = self._frames.find(stamp)
         prompt.check(frame.size)
         tracked = self._new_object(frame, label) if object_id is None else self._find(object_id)
-        memory = self._prompted(tracked.bank, frame, prompt, clear_previous)
+        memory = self._steps.prompt(tracked.bank, frame, prompt, clear_previous, Stream())
 
         # Nothing can fail from here on.
         tracked.bank.put(memory)
@@ -160,104 +158,15 @@ class StreamingTracker:
         return _Object(identity, MemoryBank(self.options.max_conditioning_frames))
 
     def _step(self, tracked: Sequence[_Object], frame: HeldFrame) -> None:
-        """Finds objects on a frame from their memories, all in one batch, and remembers the outcome."""
-        backend, features = self._backend, frame.features
-        memory = gather([one.bank for one in tracked], frame.index, backend.config)
-        conditioned = backend.attend_memory(features.embedding, memory)
-        no_prompt = backend.encode_prompts(None, None)
-        decoded = backend.decode_masks(conditioned, features.skip4, features.skip8, no_prompt)
-        chosen = choose_masks(decoded, True, self.options)
-        logits = hide_absent(chosen.logits, decoded.score)
-        maps = backend.encode_memory(features.embedding, logits, decoded.score).bfloat16()
-        pointers = backend.hide_pointer(chosen.pointers, decoded.score)
-        scores, ious = decoded.score.tolist(), chosen.iou.tolist()
+        """Finds objects on a frame from their memories and remembers the outcome."""
+        memories = self._steps.track([one.bank for one in tracked], frame, Stream())
         # Frames down to the oldest held one may still be tracked again, each from its own past.
-        oldest_read = self._frames.oldest_index - max(
-            backend.config.recent_memories, backend.config.max_pointers
-        )
-        for i, one in enumerate(tracked):
-            one.bank.put(FrameMemory(frame.index, maps[i], pointers[i], logits[i], scores[i], ious[i], False))
+        oldest_read = self._frames.oldest_index - max(self._config.recent_memories, self._config.max_pointers)
+        for one, memory in zip(tracked, memories, strict=True):
+            one.bank.put(memory)
             one.bank.forget_before(oldest_read)
-
-    def _prompted(
-        self, bank: MemoryBank, frame: HeldFrame, prompt: Prompt, clear_previous: bool
-    ) -> FrameMemory:
-        """The memory of a frame after a prompt on it; stores nothing."""
-        before = bank.find(frame.index)
-        conditioning = before is None or before.conditioning
-        if isinstance(prompt, MaskPrompt):
-            return self._mask_prompted(frame, prompt, conditioning)
-        return self._click_prompted(bank, frame, prompt, before, conditioning, clear_previous)
-
-    def _click_prompted(
-        self,
-        bank: MemoryBank,
-        frame: HeldFrame,
-        prompt: PointPrompt,
-        before: FrameMemory | None,
-        conditioning: bool,
-        clear_previous: bool,
-    ) -> FrameMemory:
-        backend, embedding = self._backend, frame.features.embedding
-        clicks = to_clicks(prompt, frame.size, backend.config.image_size, backend.device)
-        if before is not None and before.clicks is not None and not clear_previous:
-            if clicks.has_box:
-                raise PromptError("a box cannot follow earlier points; allowed: a box with clear_previous")
-            clicks = before.clicks.followed_by(clicks)
-        previous = None
-        if before is not None:
-            previous = before.logits[None].clamp(-_PREVIOUS_LOGIT_LIMIT, _PREVIOUS_LOGIT_LIMIT)
-        if conditioning:
-            conditioned = backend.without_memory(embedding)
-        else:
-            conditioned = backend.attend_memory(embedding, gather([bank], frame.index, backend.config))
-        prompts = backend.encode_prompts(clicks.points, clicks.labels, previous)
-        decoded = backend.decode_masks(conditioned, frame.features.skip4, frame.features.skip8, prompts)
-        # One click is ambiguous; a box (two corners) or several clicks are not.
-        chosen = choose_masks(decoded, len(clicks) <= 1, self.options)
-        logits = hide_absent(chosen.logits, decoded.score)
-        pointer = backend.hide_pointer(chosen.pointers, decoded.score)
-        return self._remember(frame, logits, pointer, decoded.score, chosen.iou.item(), conditioning, clicks)
-
-    def _mask_prompted(self, frame: HeldFrame, prompt: MaskPrompt, conditioning: bool) -> FrameMemory:
-        backend, features = self._backend, frame.features
-        mask = to_square_mask(prompt, backend.config.image_size, backend.device)
-        prompts = backend.encode_mask_prompt(mask)
-        # The mask is the answer; it is decoded for its pointer only.
-        decoded = backend.decode_masks(features.embedding, features.skip4, features.skip8, prompts)
-        pointer = backend.hide_pointer(decoded.pointers[:, 0], decoded.score)
-        visible = bool(mask.any())
-        score = decoded.score.new_full((1,), 10.0 if visible else -10.0)
-        return self._remember(
-            frame, mask_logits(mask), backend.hide_pointer(pointer, score), score, 1.0, conditioning
-        )
-
-    def _remember(
-        self,
-        frame: HeldFrame,
-        logits: Tensor,
-        pointer: Tensor,
-        score: Tensor,
-        iou: float,
-        conditioning: bool,
-        clicks: Clicks | None = None,
-    ) -> FrameMemory:
-        """Encodes the memory of a prompted frame: what the user saw, so the mask enters as 0 and 1."""
-        memory = self._backend.encode_memory(
-            frame.features.embedding, logits, score, binarize=True
-        ).bfloat16()
-        return FrameMemory(
-            frame.index, memory[0], pointer[0], logits[0], score.item(), iou, conditioning, clicks
-        )
 
     def _result(self, tracked: _Object, frame: HeldFrame) -> ObjectResult:
         memory = tracked.bank.find(frame.index)
         assert memory is not None, "every tracked object has a memory of every frame since its first prompt"
-        return ObjectResult(
-            tracked.identity.id,
-            tracked.identity.label,
-            memory.logits[0].cpu().numpy(),
-            frame.size,
-            memory.score,
-            memory.iou,
-        )
+        return object_result(tracked.identity, memory, frame.size)

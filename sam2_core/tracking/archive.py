@@ -1,0 +1,85 @@
+"""Memories of a long clip: the recently read ones in RAM, the others in a temporary file."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections import OrderedDict
+from collections.abc import Iterator, MutableMapping
+from typing import Any
+
+import torch
+
+from .memory import FrameMemory
+from .prompts import Clicks
+
+
+class ArchivedMemories(MutableMapping[int, FrameMemory]):
+    """The memories of one object by frame, of which only `capacity` are held in RAM.
+
+    The temporary file lies where `tempfile` puts it (`TMPDIR`), and goes away with the object.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._held: OrderedDict[int, FrameMemory] = OrderedDict()
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the object)
+        self._places: dict[int, tuple[int, int]] = {}
+
+    def __getitem__(self, frame: int) -> FrameMemory:
+        if frame not in self._held:
+            start, size = self._places[frame]
+            self._file.seek(start)
+            self._hold(unpack(torch.load(io.BytesIO(self._file.read(size)), weights_only=True)))
+        self._held.move_to_end(frame)
+        return self._held[frame]
+
+    def __setitem__(self, frame: int, memory: FrameMemory) -> None:
+        self._places.pop(frame, None)
+        self._hold(memory)
+
+    def __delitem__(self, frame: int) -> None:
+        if frame not in self:
+            raise KeyError(frame)
+        self._held.pop(frame, None)
+        self._places.pop(frame, None)
+
+    def __contains__(self, frame: object) -> bool:
+        return frame in self._held or frame in self._places
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(sorted(self._held.keys() | self._places.keys()))
+
+    def __len__(self) -> int:
+        return len(self._held.keys() | self._places.keys())
+
+    def _hold(self, memory: FrameMemory) -> None:
+        self._held[memory.frame] = memory
+        self._held.move_to_end(memory.frame)
+        if len(self._held) > self._capacity:
+            frame, oldest = next(iter(self._held.items()))
+            if frame not in self._places:
+                self._write(oldest)
+            del self._held[frame]
+
+    def _write(self, memory: FrameMemory) -> None:
+        record = io.BytesIO()
+        torch.save(pack(memory), record)
+        start = self._file.seek(0, io.SEEK_END)
+        self._file.write(record.getbuffer())
+        self._places[memory.frame] = (start, record.tell())
+
+
+def pack(memory: FrameMemory) -> dict[str, Any]:
+    """A memory as plain values and tensors, which `torch.save` writes and `weights_only` loads."""
+    record = {name: value for name, value in vars(memory).items() if name != "clicks"}
+    # A slice of a batch is saved with the whole batch unless it is copied.
+    record.update({name: record[name].clone() for name in ("map", "pointer", "logits")})
+    record["clicks"] = memory.clicks and (memory.clicks.points, memory.clicks.labels)
+    return record
+
+
+def unpack(record: dict[str, Any]) -> FrameMemory:
+    """The memory that `pack` made the record of."""
+    clicks = record["clicks"] and Clicks(*record["clicks"])
+    return FrameMemory(**{**record, "clicks": clicks})

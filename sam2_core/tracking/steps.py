@@ -1,0 +1,133 @@
+"""What happens to objects on one frame, in streams and in clips alike: they are tracked, or prompted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from ..backends import Backend
+from .errors import PromptError
+from .frames import HeldFrame
+from .memory import FrameMemory, MemoryBank, gather
+from .options import MaskOptions
+from .prompts import Clicks, MaskPrompt, PointPrompt, Prompt, mask_logits, to_clicks, to_square_mask
+from .results import ObjectResult, TrackedObject
+from .selection import choose_masks, hide_absent
+from .timeline import Timeline
+
+_PREVIOUS_LOGIT_LIMIT = 32.0
+"""Previous logits are clamped to this before they prompt a correction, as in the official predictor."""
+
+
+class Steps:
+    """Computes the memories of frames; stores nothing, so that a failure changes nothing.
+
+    Args:
+        backend: executes the network.
+        options: how a mask is chosen.
+    """
+
+    def __init__(self, backend: Backend, options: MaskOptions) -> None:
+        self._backend = backend
+        self._options = options
+
+    def track(self, banks: Sequence[MemoryBank], frame: HeldFrame, timeline: Timeline) -> list[FrameMemory]:
+        """Finds objects on a frame from their memories, all in one batch."""
+        backend, features = self._backend, frame.features
+        memory = gather(banks, frame.index, timeline, backend.config)
+        conditioned = backend.attend_memory(features.embedding, memory)
+        no_prompt = backend.encode_prompts(None, None)
+        decoded = backend.decode_masks(conditioned, features.skip4, features.skip8, no_prompt)
+        chosen = choose_masks(decoded, True, self._options)
+        logits = hide_absent(chosen.logits, decoded.score)
+        maps = backend.encode_memory(features.embedding, logits, decoded.score).bfloat16()
+        pointers = backend.hide_pointer(chosen.pointers, decoded.score)
+        scores, ious = decoded.score.tolist(), chosen.iou.tolist()
+        return [
+            FrameMemory(frame.index, maps[i], pointers[i], logits[i], scores[i], ious[i], False)
+            for i in range(len(banks))
+        ]
+
+    def prompt(
+        self, bank: MemoryBank, frame: HeldFrame, prompt: Prompt, clear_previous: bool, timeline: Timeline
+    ) -> FrameMemory:
+        """The memory of a frame after a prompt on it.
+
+        On a frame that was tracked, the prompt corrects what was found there: memory is read, and the frame
+        stays a recent memory. On any other frame the prompt alone decides: it is a conditioning frame.
+
+        Raises:
+            PromptError: the prompt adds a box to earlier points.
+        """
+        before = bank.find(frame.index)
+        conditioning = before is None or before.conditioning
+        if isinstance(prompt, MaskPrompt):
+            return self._mask_prompted(frame, prompt, conditioning)
+        backend, embedding = self._backend, frame.features.embedding
+        clicks = self._clicks(prompt, frame, before, clear_previous)
+        previous = None
+        if before is not None:
+            previous = before.logits[None].clamp(-_PREVIOUS_LOGIT_LIMIT, _PREVIOUS_LOGIT_LIMIT)
+        if conditioning:
+            conditioned = backend.without_memory(embedding)
+        else:
+            conditioned = backend.attend_memory(
+                embedding, gather([bank], frame.index, timeline, backend.config)
+            )
+        prompts = backend.encode_prompts(clicks.points, clicks.labels, previous)
+        decoded = backend.decode_masks(conditioned, frame.features.skip4, frame.features.skip8, prompts)
+        # One click is ambiguous; a box (two corners) or several clicks are not.
+        chosen = choose_masks(decoded, len(clicks) <= 1, self._options)
+        logits = hide_absent(chosen.logits, decoded.score)
+        pointer = backend.hide_pointer(chosen.pointers, decoded.score)
+        return self._remember(frame, logits, pointer, decoded.score, chosen.iou.item(), conditioning, clicks)
+
+    def _clicks(
+        self, prompt: PointPrompt, frame: HeldFrame, before: FrameMemory | None, clear_previous: bool
+    ) -> Clicks:
+        backend = self._backend
+        clicks = to_clicks(prompt, frame.size, backend.config.image_size, backend.device)
+        if before is None or before.clicks is None or clear_previous:
+            return clicks
+        if clicks.has_box:
+            raise PromptError("a box cannot follow earlier points; allowed: a box with clear_previous")
+        return before.clicks.followed_by(clicks)
+
+    def _mask_prompted(self, frame: HeldFrame, prompt: MaskPrompt, conditioning: bool) -> FrameMemory:
+        backend, features = self._backend, frame.features
+        mask = to_square_mask(prompt, backend.config.image_size, backend.device)
+        prompts = backend.encode_mask_prompt(mask)
+        # The mask is the answer; it is decoded for its pointer only.
+        decoded = backend.decode_masks(features.embedding, features.skip4, features.skip8, prompts)
+        pointer = backend.hide_pointer(decoded.pointers[:, 0], decoded.score)
+        visible = bool(mask.any())
+        score = decoded.score.new_full((1,), 10.0 if visible else -10.0)
+        return self._remember(
+            frame, mask_logits(mask), backend.hide_pointer(pointer, score), score, 1.0, conditioning
+        )
+
+    def _remember(
+        self,
+        frame: HeldFrame,
+        logits: Tensor,
+        pointer: Tensor,
+        score: Tensor,
+        iou: float,
+        conditioning: bool,
+        clicks: Clicks | None = None,
+    ) -> FrameMemory:
+        """Encodes the memory of a prompted frame: what the user saw, so the mask enters as 0 and 1."""
+        memory = self._backend.encode_memory(
+            frame.features.embedding, logits, score, binarize=True
+        ).bfloat16()
+        return FrameMemory(
+            frame.index, memory[0], pointer[0], logits[0], score.item(), iou, conditioning, clicks
+        )
+
+
+def object_result(identity: TrackedObject, memory: FrameMemory, size: tuple[int, int]) -> ObjectResult:
+    """What a memory says about its object on a frame of `size` (H, W)."""
+    return ObjectResult(
+        identity.id, identity.label, memory.logits[0].cpu().numpy(), size, memory.score, memory.iou
+    )
