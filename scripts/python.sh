@@ -23,7 +23,7 @@ choose_python() {
         fi
     done
     fail "Python 3.10 to 3.13 is needed and python3 is $(python3 -c \
-        'import platform; print(platform.python_version())' 2>/dev/null || echo missing): install python3.13, or $(ros_advice)"
+        'import platform; print(platform.python_version())' 2>/dev/null || echo missing): install one of these, or $(ros_advice)"
 }
 
 # What to install where the wheels do not serve: the ROS 2 of this system's release.

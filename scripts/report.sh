@@ -24,12 +24,17 @@ step() {
     printf '%s: done in %d s\n' "$title" $((SECONDS - started))
 }
 
-# Keeps the newest line of its input on the last line of the terminal.
+# Keeps the newest line of its input, and the seconds so far, on the last line of the terminal.
 show_last_line() {
-    local line width
+    local newest line="" width started=$SECONDS
     width=$(tput cols 2>/dev/null || echo 80)
-    while IFS= read -r line; do
-        printf '\r\033[K  %s' "${line:0:width-3}"
+    while true; do
+        if IFS= read -r -t 1 newest; then
+            line=$newest
+        elif [ $? -le 128 ]; then # the end, not the second that was waited
+            break
+        fi
+        printf '\r\033[K  %4d s  %s' $((SECONDS - started)) "${line:0:width-12}"
     done
     printf '\r\033[K'
 }

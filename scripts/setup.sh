@@ -3,6 +3,7 @@
 # packages, ROS 2 (the installation that is sourced, else its wheels from PyPI) and our compiled
 # messages. What is up to date is left alone, so only the first run takes long.
 set -euo pipefail
+export LC_ALL=C.UTF-8 # the reasons of a failure are read from what the tools say
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$root/.venv
@@ -60,12 +61,13 @@ check_disk() {
 }
 
 install_python_packages() {
-    local -a venv_options=(--clear) files=(-r requirements/develop.txt -c requirements/constraints.txt)
+    local -a venv_options=(--clear) files=(-r requirements/develop.txt)
     echo "Using $("$python" --version) with ROS 2 from $([ "$ros" = wheels ] && echo PyPI || echo "$ROS_DISTRO")"
     if [ "$ros" = wheels ]; then
-        files+=(-r requirements/ros_wheels.txt)
+        files+=(-r requirements/ros_wheels.txt -c requirements/constraints.txt)
     else
-        # Its compiled modules stay with the numpy they were built for.
+        # A PyTorch that is there stays, as NVIDIA's on a Jetson; and ROS 2's compiled modules keep the
+        # numpy that they were built for.
         venv_options+=(--system-site-packages)
         files+=("numpy<$("$python" -c 'import numpy; print(int(numpy.__version__[0]) + 1)')")
     fi
