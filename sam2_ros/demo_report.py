@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from sam2_core.drawing import object_title
 from sam2_ros.recording import RecordedFrame, RecordedObject, Recording
@@ -36,6 +35,7 @@ class Counts:
     received: int  # by the tracker
     tracked: int  # by the tracker, with or without objects
     dropped: dict[str, int]  # by reason; published = tracked + all of these
+    in_video: int  # tracked frames whose image the recorder received, too
 
 
 @dataclass(frozen=True)
@@ -108,21 +108,21 @@ class Track:
     id: int
     label: str
     stamps: np.ndarray  # int64 [T], of the images [ns]
-    visible: np.ndarray  # bool [T]
-    iou: np.ndarray  # float [T]; NaN where it is not in view, and everywhere without ground truth
-    in_view: np.ndarray  # bool [T]; all False without ground truth
-    judged: bool  # there is ground truth
+    visible: np.ndarray  # bool [T]: the tracker's verdict
+    judged: np.ndarray  # bool [T]: there is ground truth
+    in_view: np.ndarray  # bool [T]: the ground truth's verdict, False where there is none
+    iou: np.ndarray  # float [T]; NaN where it is not in view
 
     def report(self) -> ObjectReport:
         """The track in figures."""
-        seen = bool(self.in_view.any())
+        right = (self.visible == self.in_view)[self.judged]
         return ObjectReport(
             id=self.id,
             label=self.label,
             frames=len(self.stamps),
             frames_visible=int(self.visible.sum()),
-            mean_iou=round(float(np.nanmean(self.iou)), 4) if seen else None,
-            visibility_right=round(float((self.visible == self.in_view).mean()), 4) if self.judged else None,
+            mean_iou=round(float(np.nanmean(self.iou)), 4) if self.in_view.any() else None,
+            visibility_right=round(float(right.mean()), 4) if right.size else None,
         )
 
 
@@ -139,7 +139,7 @@ def make_report(
     return Report(
         model=model,
         camera=camera,
-        frames=_counts(values),
+        frames=_counts(values, sum(frame.image is not None for frame in recording.frames)),
         fps=tracked_rate(frames),
         latency_ms=latencies_ms(frames),
         network_ms=float(values["network time [ms]"]),
@@ -156,18 +156,24 @@ def load_clicks(path: Path) -> list[Click]:
 
 
 def tracks(frames: Sequence[RecordedFrame], clicks: Sequence[Click]) -> list[Track]:
-    """Every prompted object's track, judged by the ground truth where the frames have it."""
+    """Every clicked object's track, judged by the ground truth where the frames have it."""
+    first_clicks = {click.object_id: click for click in reversed(clicks)}
     result = []
-    for click in tqdm(clicks, desc="judging", unit="object", leave=False):
-        rows = [
-            (frame.stamp, item.visible, *_judge(item, frame.labels, click.truth))
-            for frame in frames
-            for item in frame.objects
-            if item.id == click.object_id
-        ]
-        if rows:
-            stamps, visible, iou, in_view = (np.array(column) for column in zip(*rows, strict=True))
-            result.append(Track(click.object_id, click.label, stamps, visible, iou, in_view, click.truth > 0))
+    for object_id, click in sorted(first_clicks.items()):
+        seen = [(frame, item) for frame in frames for item in frame.objects if item.id == object_id]
+        if seen:
+            ious = np.array([_judge(item, frame.labels, click.truth) for frame, item in seen])
+            result.append(
+                Track(
+                    id=object_id,
+                    label=click.label,
+                    stamps=np.array([frame.stamp for frame, _ in seen]),
+                    visible=np.array([item.visible for _, item in seen]),
+                    judged=np.array([click.truth > 0 and frame.labels is not None for frame, _ in seen]),
+                    in_view=~np.isnan(ious),
+                    iou=ious,
+                )
+            )
     return result
 
 
@@ -184,7 +190,7 @@ def tracked_rate(frames: Sequence[RecordedFrame]) -> float:
     return round((len(frames) - 1) / ((frames[-1].arrival - frames[0].arrival) * 1e-9), 2)
 
 
-def _counts(values: Mapping[str, str]) -> Counts:
+def _counts(values: Mapping[str, str], in_video: int) -> Counts:
     """From what the camera and the tracker say on /diagnostics."""
     published = int(values["frames published"])
     received, tracked = int(values["frames received"]), int(values["frames tracked"])
@@ -192,16 +198,18 @@ def _counts(values: Mapping[str, str]) -> Counts:
     dropped = {key[len(prefix) :]: int(text) for key, text in values.items() if key.startswith(prefix)}
     unfinished = received - tracked - sum(dropped.values())
     dropped |= {"not received": published - received, "not finished": unfinished}
-    return Counts(published, received, tracked, dropped)
+    return Counts(published, received, tracked, dropped, in_video)
 
 
-def _judge(item: RecordedObject, labels: np.ndarray | None, truth: int) -> tuple[float, bool]:
-    """(IoU, in view) of one mask; IoU is NaN where the object is not in view."""
-    wanted = np.zeros(0, bool) if labels is None or not truth else labels == truth
+def _judge(item: RecordedObject, labels: np.ndarray | None, truth: int) -> float:
+    """The IoU of one mask; NaN where the object is not in view, or there is no ground truth."""
+    if labels is None or not truth:
+        return float("nan")
+    wanted = labels == truth
     if int(wanted.sum()) < IN_VIEW_AREA:
-        return float("nan"), False
+        return float("nan")
     mask = item.mask
-    return float((mask & wanted).sum() / (mask | wanted).sum()), True
+    return float((mask & wanted).sum() / (mask | wanted).sum())
 
 
 def _two_digits(value: float | None) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -48,7 +47,7 @@ class RecordedFrame:
 
 
 class RecordingWriter:
-    """Appends frames to a folder; a context manager. Pixels are stored raw, which costs the least time."""
+    """Appends frames to a folder. Pixels are stored raw, which costs the least time."""
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -75,7 +74,9 @@ class RecordingWriter:
         fresh.replace(self._directory / _IMAGES_SEEN)
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Writes what is known only at the end."""
+        """Writes what is known only at the end, and closes the files."""
+        self._index.close()
+        self._pixels.close()
         (self._directory / _SUMMARY).write_text(json.dumps(summary, indent=1))
 
     def _append(self, pixels: np.ndarray | None) -> dict[str, Any] | None:
@@ -85,15 +86,6 @@ class RecordingWriter:
         self._pixels.write(np.ascontiguousarray(pixels).data)
         self._pixels.flush()
         return place
-
-    def __enter__(self) -> RecordingWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._index.close()
-        self._pixels.close()
 
 
 @dataclass(frozen=True)
