@@ -75,6 +75,9 @@ install_python_packages() {
     echo "$ros" >"$venv/ros"
     step "Installing the Python packages (some minutes)" "pip could not install them" \
         "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off "${files[@]}"
+    step "Installing the official SAM 2 to compare with" "pip could not install it" \
+        env SAM2_BUILD_CUDA=0 "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off \
+        --no-deps --no-build-isolation -r requirements/official.txt
 }
 
 build_messages() {

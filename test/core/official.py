@@ -25,7 +25,7 @@ _ENDLESS = 1_000_000
 
 
 @cache
-def _declare_torchvision_operators() -> torch.library.Library:
+def declare_torchvision_operators() -> torch.library.Library:
     """torchvision's wheel may be for another torch; with these schemas declared it imports beside ours."""
     library = torch.library.Library("torchvision", "DEF")
     library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -35,7 +35,7 @@ def _declare_torchvision_operators() -> torch.library.Library:
 
 def build(name: str, image_size: int, video: bool = True) -> Any:
     """The official video predictor of one of our configurations, or its plain model, without weights."""
-    _declare_torchvision_operators()
+    declare_torchvision_operators()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from sam2.build_sam import build_sam2, build_sam2_video_predictor
