@@ -79,8 +79,11 @@ def run(options: argparse.Namespace) -> Report:
             memory = _film(programs, options, source, directory)
         recording = Recording.load(directory)
         clicks = load_clicks(directory / _CLICKS)
-        if not clicks:
-            raise DemoError(f"no object was tracked; the logs are in {out / 'logs'}")
+        if not any(frame.objects for frame in recording.frames):
+            raise DemoError(
+                f"no object was tracked in {source.length} frames: none came into view, or this machine is too "
+                f"slow and the clicks came too late (more --frames may help); logs: {out / 'logs'}"
+            )
         report = make_report(options.model, source.description, recording, clicks, memory)
         report.save(out / "report.json")
         write_video(out / "overlay.mp4", recording.frames, clicks)

@@ -38,7 +38,9 @@ class Child:
         if status:
             how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
             lines = self.log.read_text(errors="replace").strip().splitlines()[-_LOG_LINES:]
-            raise ProcessDiedError("\n  ".join([f"the {self.name} died ({how}); its last words:", *lines]))
+            raise ProcessDiedError(
+                "\n  ".join([f"the {self.name} died ({how}); the end of its log:", *lines])
+            )
         return status is not None
 
     def check(self) -> None:
