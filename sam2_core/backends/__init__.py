@@ -1,5 +1,5 @@
 """How the network's stages are executed; nothing else of the program knows."""
 
-from .base import Backend
+from .base import Backend, ImageBackend
 
-__all__ = ["Backend"]
+__all__ = ["Backend", "ImageBackend"]

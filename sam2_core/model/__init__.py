@@ -1,19 +1,27 @@
 """The network: stateless modules and their configurations; knows nothing of time."""
 
-from .checkpoint import CheckpointError, load_network
+from .checkpoint import Checkpoint, CheckpointError, read_checkpoint, write_checkpoint
 from .config import CONFIGS, HieraConfig, Sam2Config
-from .network import DecodedMasks, ImageFeatures, MemoryTokens, Sam2Network
+from .image_network import DecodedMasks, ImageFeatures, ImageNetwork
+from .loading import find_checkpoint, load_image_network, load_network
+from .network import MemoryTokens, Sam2Network
 from .prompt_encoder import PromptTokens
 
 __all__ = [
     "CONFIGS",
+    "Checkpoint",
     "CheckpointError",
     "DecodedMasks",
     "HieraConfig",
     "ImageFeatures",
+    "ImageNetwork",
     "MemoryTokens",
     "PromptTokens",
     "Sam2Config",
     "Sam2Network",
+    "find_checkpoint",
+    "load_image_network",
     "load_network",
+    "read_checkpoint",
+    "write_checkpoint",
 ]

@@ -1,37 +1,151 @@
-"""Reading checkpoints: Meta's `.pt` files and our `.safetensors`, strictly."""
+"""Checkpoint files of SAM 2: which kind they are, what they hold, and writing them.
+
+Kinds: Meta's `.pt` (`{'model': state_dict}`), Hugging Face's `safetensors` (a folder with config.json, or the
+file alone), and `.safetensors` with Meta's names, as the bundled weights. The kind shows in the keys.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import pickle
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .config import CONFIGS, Sam2Config
+from .huggingface import describe, from_hugging_face, is_hugging_face, read_image_size, to_hugging_face
+from .image_network import ImageNetwork
 from .network import Sam2Network
-
-BUNDLED_WEIGHTS = Path(__file__).parent.parent / "weights"
-"""Where the weights that come with the package lie: one `<model name>.safetensors` each."""
 
 _SHOWN = 5
 """Keys that an error message lists at most."""
+_WEIGHTS, _CONFIG = "model.safetensors", "config.json"
+_SIZES = ("image_size", "backbone_feature_sizes", "memory_attention_rope_feat_sizes")
+"""Entries of config.json that say at which size the model runs, not which model it is."""
+_TRANSFORMERS_MEMORY_DIM = 64
+"""The only Cm that transformers' memory attention can have."""
 
 
 class CheckpointError(ValueError):
     """A checkpoint cannot be used; the message names the file and the reason."""
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
-    """Reads the tensors of a `.pt` or `.safetensors` file, without running any code in it.
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file holds, checked to be complete."""
+
+    path: Path
+    kind: str
+    """In words, for people."""
+    config: Sam2Config
+    """Of the model that it is, at the image size that the file asks for."""
+    state: dict[str, Tensor]
+    """Under Meta's names, which are `Sam2Network`'s."""
+    images_only: bool
+    """Whether it holds the image half only, as Hugging Face's `Sam2Model` does: nothing can be tracked."""
+
+    @property
+    def parameters(self) -> int:
+        """How many weights it has; the fixed frequencies of the point encoding are none."""
+        return sum(value.numel() for key, value in self.state.items() if "gaussian" not in key)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over names, types, shapes and bytes in order of name: the same in every kind of file."""
+        digest = hashlib.sha256()
+        for key in sorted(self.state):
+            value = self.state[key].contiguous()
+            digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
+            digest.update(value.flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+
+def read_checkpoint(path: Path, model: str = "") -> Checkpoint:
+    """Reads a checkpoint of any kind, without running any code in it.
+
+    Args:
+        path: the file, or a folder with config.json and model.safetensors.
+        model: a name in `CONFIGS` that it must be of; empty: recognised from its keys.
 
     Raises:
-        CheckpointError: there is no such file, it is damaged, or it holds more than tensors.
+        CheckpointError: it is missing, damaged, holds more than tensors, or is of another or no known model;
+            keys that are missing, unexpected or of another shape are named.
     """
+    settings = _read_config(path) if path.is_dir() else {}
+    state = _read_tensors(path / _WEIGHTS if path.is_dir() else path)
+    hugging_face = is_hugging_face(state)
+    if hugging_face:
+        state = from_hugging_face(state)
+    images_only = not any(key.startswith("memory_") for key in state)
+    config = CONFIGS[model] if model else _recognise(state)
+    if config is None:
+        raise CheckpointError(f"checkpoint {path} is of no known model; allowed: {', '.join(CONFIGS)}")
+    _check_state(state, config, images_only, path)
+    _check_settings(settings, describe(config, images_only), path, config.name)
+    if size := read_image_size(settings):
+        config = replace(config, image_size=size)
+    if hugging_face:
+        kind = f"Hugging Face safetensors ({'Sam2Model' if images_only else 'Sam2VideoModel'})"
+    else:
+        kind = "safetensors with Meta's names" if path.suffix == ".safetensors" else "Meta .pt"
+    return Checkpoint(path, kind, config, state, images_only)
+
+
+def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Writes a checkpoint: as Meta's `.pt`, as Hugging Face's `.safetensors`, or as its folder (no suffix).
+
+    A file that was there before is replaced only when the new one is complete.
+
+    Raises:
+        CheckpointError: the layout cannot hold this model, or the file cannot be written.
+    """
+    config, name = checkpoint.config, checkpoint.config.name
+    try:
+        if path.suffix == ".pt":
+            if checkpoint.images_only:
+                raise CheckpointError(
+                    f"{path}: {checkpoint.path} holds the image half of {name}; a .pt holds all of it"
+                )
+            _replace(path, lambda part: torch.save({"model": checkpoint.state}, part))
+            return
+        if path.suffix not in ("", ".safetensors"):
+            raise CheckpointError(f"{path}: allowed: a name in .pt or .safetensors, or a folder's")
+        if not checkpoint.images_only and config.memory_dim != _TRANSFORMERS_MEMORY_DIM:
+            raise CheckpointError(
+                f"{path}: {name} has memories of {config.memory_dim} channels; "
+                f"Hugging Face's layout allows {_TRANSFORMERS_MEMORY_DIM}"
+            )
+        tensors = {key: value.contiguous() for key, value in to_hugging_face(checkpoint.state).items()}
+        weights = path
+        if not path.suffix:
+            path.mkdir(parents=True, exist_ok=True)
+            weights = path / _WEIGHTS
+            text = json.dumps(describe(config, checkpoint.images_only), indent=2) + "\n"
+            _replace(path / _CONFIG, lambda part: part.write_text(text))
+        _replace(weights, lambda part: save_file(tensors, part, metadata={"format": "pt"}))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(f"checkpoint {path} cannot be written: {error}") from error
+
+
+def _replace(path: Path, write: Any) -> None:
+    """Calls `write` with the path of a new file, which then takes the place of `path`."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        write(part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path}: there is no such file")
     if path.suffix == ".safetensors":
@@ -55,13 +169,28 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return dict(state)
 
 
-def recognise(state: Mapping[str, Tensor]) -> Sam2Config | None:
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / _CONFIG
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"checkpoint {folder}: {_CONFIG} cannot be read ({error}); "
+            f"allowed: a folder with {_CONFIG} and {_WEIGHTS}"
+        ) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"checkpoint {folder}: {_CONFIG} is no JSON object")
+    return content
+
+
+def _recognise(state: Mapping[str, Tensor]) -> Sam2Config | None:
     """The configuration of a state dict, judged by its encoder and generation; None if unknown."""
     patch = state.get("image_encoder.trunk.patch_embed.proj.weight")
     if patch is None:
         return None
     blocks = {key.split(".")[3] for key in state if key.startswith("image_encoder.trunk.blocks.")}
-    generation = "2.1" if "no_obj_embed_spatial" in state else "2.0"
+    # The image halves of both generations are the same network.
+    generation = "2.0" if "no_obj_ptr" in state and "no_obj_embed_spatial" not in state else "2.1"
     for config in CONFIGS.values():
         facts = (config.hiera.width, sum(config.hiera.depths), config.generation)
         if facts == (patch.shape[0], len(blocks), generation):
@@ -69,13 +198,9 @@ def recognise(state: Mapping[str, Tensor]) -> Sam2Config | None:
     return None
 
 
-def load_state(network: Sam2Network, state: Mapping[str, Tensor], source: str) -> None:
-    """Copies a state dict into a network, converting half precision to the network's own.
-
-    Raises:
-        CheckpointError: a key is missing, unexpected or of another shape; the message names it.
-    """
-    expected = network.state_dict()
+def _check_state(state: Mapping[str, Tensor], config: Sam2Config, images_only: bool, path: Path) -> None:
+    with torch.device("meta"):  # shapes only
+        expected = (ImageNetwork if images_only else Sam2Network)(config).state_dict()
     problems = {
         "missing": sorted(expected.keys() - state.keys()),
         "unexpected": sorted(state.keys() - expected.keys()),
@@ -91,37 +216,17 @@ def load_state(network: Sam2Network, state: Mapping[str, Tensor], source: str) -
         if keys
     ]
     if told:
-        raise CheckpointError(f"checkpoint {source} is not of model {network.config.name}: {'; '.join(told)}")
-    network.load_state_dict(dict(state))
+        raise CheckpointError(f"checkpoint {path} is not of model {config.name}: {'; '.join(told)}")
 
 
-def load_network(model: str = "", checkpoint: str | Path = "", image_size: int | None = None) -> Sam2Network:
-    """Builds a network ready for inference (eval mode, no gradients, float32, on the CPU).
-
-    Args:
-        model: a name in `CONFIGS`; empty: recognised from the checkpoint, or `sam2_pico` without one.
-        checkpoint: a `.pt` or `.safetensors` file; empty: the weights bundled under the model's name.
-        image_size: S in pixels, a multiple of 32, where it should differ from what the model was trained at.
-
-    Raises:
-        CheckpointError: the model is unknown, or the checkpoint is missing, damaged or of another model.
-    """
-    if model and model not in CONFIGS:
-        raise CheckpointError(f"model {model!r} is unknown; allowed: {', '.join(CONFIGS)}")
-    if checkpoint:
-        path = Path(checkpoint).expanduser()
-    else:
-        path = BUNDLED_WEIGHTS / f"{model or 'sam2_pico'}.safetensors"
-        if not path.is_file():
-            raise CheckpointError(f"model {model!r} comes without weights: give its checkpoint file")
-    state = read_state(path)
-    config = CONFIGS[model] if model else recognise(state)
-    if config is None:
-        raise CheckpointError(f"checkpoint {path} is of no known model; allowed: {', '.join(CONFIGS)}")
-    if image_size is not None:
-        if image_size <= 0 or image_size % 32:
-            raise CheckpointError(f"image_size {image_size} is not allowed: a positive multiple of 32 is")
-        config = replace(config, image_size=image_size)
-    network = Sam2Network(config)
-    load_state(network, state, str(path))
-    return network.eval().requires_grad_(False)
+def _check_settings(found: Mapping[str, Any], expected: Mapping[str, Any], path: Path, name: str) -> None:
+    """What a config.json says must be so in the model, where it says it; weights alone do not tell all."""
+    for key, value in expected.items():
+        if key not in found or key in (*_SIZES, "model_type", "architectures"):
+            continue
+        if isinstance(value, dict) and isinstance(found[key], dict):
+            _check_settings(found[key], value, path, name)
+        elif found[key] != value:
+            raise CheckpointError(
+                f"checkpoint {path} is not of model {name}: {_CONFIG} has {key} {found[key]}, not {value}"
+            )

@@ -5,40 +5,23 @@ Attribute names are those of the released checkpoints, so that a state dict load
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from .config import Sam2Config
-from .image_encoder import ImageEncoder
+from .image_network import DecodedMasks, ImageNetwork
 from .layers import MLP, flatten_map, unflatten_map, upsample_logits
-from .mask_decoder import MaskDecoder
 from .memory_attention import MemoryAttention
 from .memory_encoder import MemoryEncoder
 from .positions import sine_map, sine_time
-from .prompt_encoder import PromptEncoder, PromptTokens
+from .prompt_encoder import PromptTokens
 
 NO_OBJECT_LOGIT = -1024.0
 """Mask logit everywhere on a frame where the object is not visible."""
 _MEMORY_MASK_SCALE, _MEMORY_MASK_BIAS = 20.0, -10.0
 """A mask enters the memory encoder as 20 * probability - 10, in the range of SAM's logits."""
-
-
-@dataclass(frozen=True)
-class ImageFeatures:
-    """What the image encoder makes of a batch of images."""
-
-    embedding: Tensor
-    """`[B, C, s, s]`, stride 16."""
-    skip4: Tensor
-    """`[B, C / 8, 4s, 4s]`, stride 4."""
-    skip8: Tensor
-    """`[B, C / 4, 2s, 2s]`, stride 8."""
-
-    def __getitem__(self, index: slice | Tensor) -> ImageFeatures:
-        """The features of some of the images."""
-        return ImageFeatures(self.embedding[index], self.skip4[index], self.skip8[index])
 
 
 @dataclass(frozen=True)
@@ -52,46 +35,28 @@ class MemoryTokens:
     pointers: Tensor
     """`[N, P, C]`."""
     offsets: Tensor
-    """`[N, P]`, frames from the pointer's frame to this one; negative for a pointer from the future."""
+    """`[N, P]`, frames from the pointer's frame to this one, where the history reaches `max_pointers` frames;
+    stretched in proportion where a clip is shorter than that."""
     map_valid: Tensor | None = None
     """bool `[N, K]`: False slots are not read, whatever they hold. None: all are read."""
     pointer_valid: Tensor | None = None
     """bool `[N, P]`, likewise; None exactly where `map_valid` is None."""
 
 
-@dataclass(frozen=True)
-class DecodedMasks:
-    """All that the mask decoder says about N objects; index 0 is the single mask, 1 to 3 the candidates."""
-
-    logits: Tensor
-    """`[N, 4, 4s, 4s]`."""
-    iou: Tensor
-    """`[N, 4]`, predicted."""
-    pointers: Tensor
-    """`[N, 4, C]`, before `hide_pointer`."""
-    score: Tensor
-    """`[N]`, object score logit: above 0 the object is visible."""
-
-
-class Sam2Network(nn.Module):
+class Sam2Network(ImageNetwork):
     """SAM 2 / SAM 2.1 with the weights' own conventions; the reference executor of the four stages."""
 
     sine_embedding: Tensor
     sine_memory: Tensor
 
     def __init__(self, config: Sam2Config) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         dim, memory_dim = config.hidden_dim, config.memory_dim
-        self.image_encoder = ImageEncoder(config)
         self.mask_downsample = nn.Conv2d(1, 1, kernel_size=4, stride=4)
         self.memory_attention = MemoryAttention(config)
         self.memory_encoder = MemoryEncoder(config)
-        self.sam_prompt_encoder = PromptEncoder(config)
-        self.sam_mask_decoder = MaskDecoder(config)
         self.obj_ptr_proj = MLP((dim, dim, dim, dim))
         self.maskmem_tpos_enc = nn.Parameter(0.02 * torch.randn(config.num_memories, 1, 1, memory_dim))
-        self.no_mem_embed = nn.Parameter(0.02 * torch.randn(1, 1, dim))
         # No released configuration reads this one; it is in every checkpoint.
         self.no_mem_pos_enc = nn.Parameter(0.02 * torch.randn(1, 1, dim))
         self.no_obj_ptr = nn.Parameter(0.02 * torch.randn(1, dim))
@@ -101,21 +66,6 @@ class Sam2Network(nn.Module):
         size = config.embedding_size
         self.register_buffer("sine_embedding", sine_map(dim, size).flatten(1).T, persistent=False)
         self.register_buffer("sine_memory", sine_map(memory_dim, size).flatten(1).T, persistent=False)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.no_obj_ptr.device
-
-    def encode_image(self, pixels: Tensor) -> ImageFeatures:
-        """Stage 1: normalised pixels `[B, 3, S, S]` to features."""
-        stride4, stride8, stride16 = self.image_encoder(pixels)
-        decoder = self.sam_mask_decoder
-        return ImageFeatures(stride16, decoder.conv_s0(stride4), decoder.conv_s1(stride8))
-
-    def without_memory(self, embedding: Tensor) -> Tensor:
-        """Stage 2 for a frame that nothing is remembered for: `[B, C, s, s]` to the same."""
-        return embedding + self.no_mem_embed.view(1, -1, 1, 1)
 
     def attend_memory(self, embedding: Tensor, memory: MemoryTokens) -> Tensor:
         """Stage 2: conditions `[1 or N, C, s, s]` on the memory of N objects, `[N, C, s, s]`."""
@@ -146,19 +96,6 @@ class Sam2Network(nn.Module):
         pointers = memory.pointer_valid.repeat_interleave(self.config.pointer_splits, dim=1)
         return torch.cat([maps, pointers], dim=1)[:, None, None, :]
 
-    def encode_prompts(
-        self, points: Tensor | None, labels: Tensor | None, mask_logits: Tensor | None = None
-    ) -> PromptTokens:
-        """Prompts of N objects, in pixels of the S x S input; see `PromptEncoder.forward`.
-
-        Without points the prompt is one padding point, which is how a frame is tracked.
-        """
-        if points is None or labels is None:
-            count = 1 if mask_logits is None else len(mask_logits)
-            points = self.no_obj_ptr.new_zeros(count, 1, 2)
-            labels = torch.full((count, 1), -1, device=self.device)
-        return self.sam_prompt_encoder(points, labels, mask_logits)
-
     def encode_mask_prompt(self, mask: Tensor) -> PromptTokens:
         """A mask that is taken as it is: `[N, 1, S, S]` of 0 and 1, brought to SAM's logit scale."""
         return self.encode_prompts(None, None, self.mask_downsample(mask))
@@ -166,17 +103,9 @@ class Sam2Network(nn.Module):
     def decode_masks(
         self, embedding: Tensor, skip4: Tensor, skip8: Tensor, prompts: PromptTokens
     ) -> DecodedMasks:
-        """Stage 3: conditioned embedding `[N, C, s, s]`, skips `[1 or N, ...]` and prompts to masks.
-
-        One prompt serves all N objects where `prompts` holds only one.
-        """
-        count = max(len(embedding), len(prompts.sparse))
-        prompts = PromptTokens(prompts.sparse.expand(count, -1, -1), prompts.dense)
-        positions = self.sam_prompt_encoder.dense_positions()
-        logits, iou, tokens, score = self.sam_mask_decoder(
-            embedding.expand(count, -1, -1, -1), positions, skip4, skip8, prompts
-        )
-        return DecodedMasks(logits, iou, self.obj_ptr_proj(tokens), score)
+        """Stage 3, with the object pointers that the next frames will read."""
+        decoded = super().decode_masks(embedding, skip4, skip8, prompts)
+        return replace(decoded, pointers=self.obj_ptr_proj(decoded.pointers))
 
     def hide_pointer(self, pointer: Tensor, score: Tensor) -> Tensor:
         """Replaces pointers `[N, C]` of objects that are not visible (score `[N]` <= 0)."""
