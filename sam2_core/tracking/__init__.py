@@ -9,7 +9,7 @@ from .errors import (
     TrackingError,
     UnknownObjectError,
 )
-from .image import ImageSegmenter
+from .image import EncodedImage, ImageSegmenter
 from .options import TrackerOptions, VideoOptions
 from .prompts import MaskPrompt, PointPrompt, Prompt
 from .results import FrameResult, ObjectResult, SegmentationResult, TrackedObject
@@ -17,6 +17,7 @@ from .tracker import StreamingTracker
 from .video import FrameSource, VideoSegmenter
 
 __all__ = [
+    "EncodedImage",
     "FrameNotHeldError",
     "FrameRangeError",
     "FrameResult",

@@ -9,11 +9,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+_LOGIT_LIMIT = 32.0
+"""Logits that serve as the next prompt are clamped to this, as in the official predictor."""
+
+
+def upscale_logits(logits: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Mask logits `[h, w]` stretched to `[H, W]` of `size`, bilinear."""
+    stretched = cv2.resize(logits, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(stretched, np.float32)
+
 
 def upscale_mask(logits: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.bool_]:
     """Mask logits `[h, w]` to a mask bool `[H, W]` of `size`: bilinear, then above 0."""
-    mask: NDArray[np.bool_] = cv2.resize(logits, (size[1], size[0]), interpolation=cv2.INTER_LINEAR) > 0
-    return mask
+    return upscale_logits(logits, size) > 0
 
 
 @dataclass(frozen=True)
@@ -67,13 +75,30 @@ class FrameResult:
 
 @dataclass(frozen=True, eq=False)
 class SegmentationResult:
-    """The masks of one prompt on one image, best first."""
+    """The M masks of one prompt on one image, best first; M is 3 with multimask, else 1."""
 
-    masks: NDArray[np.bool_]
-    """bool `[M, H, W]`; M is 3 with multimask, else 1."""
+    decoded: NDArray[np.float32]
+    """float32 `[M, 4s, 4s]`: mask logits of the whole image at low resolution, as the network gave them."""
     iou: NDArray[np.float32]
     """float32 `[M]`, predicted."""
-    logits: NDArray[np.float32]
-    """float32 `[M, 4s, 4s]`, for refinement."""
     score: float
     """Object score, a raw logit."""
+    size: tuple[int, int]
+    """(H, W) of the image."""
+    threshold: float = 0.0
+    """Logit above which a pixel is the object's."""
+
+    @cached_property
+    def masks(self) -> NDArray[np.bool_]:
+        """bool `[M, H, W]`, computed when first asked for."""
+        return self.full_logits > self.threshold
+
+    @property
+    def full_logits(self) -> NDArray[np.float32]:
+        """float32 `[M, H, W]`: the logits stretched to the image, bilinear."""
+        return np.stack([upscale_logits(one, self.size) for one in self.decoded])
+
+    @property
+    def logits(self) -> NDArray[np.float32]:
+        """float32 `[M, 4s, 4s]`: the decoded logits within -32 to 32, to refine a mask with."""
+        return self.decoded.clip(-_LOGIT_LIMIT, _LOGIT_LIMIT)
