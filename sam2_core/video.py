@@ -79,7 +79,7 @@ class FrameReader:
                     time = frame.time if frame.time is not None else index / self.rate
                     first = time if first is None else first
                     previous = max(previous + 1, round((time - first) * _NANOSECONDS))
-                    yield TimedImage(_upright(frame), previous)
+                    yield TimedImage(upright(frame), previous)
             except av.FFmpegError as error:
                 where = f"after {previous / _NANOSECONDS:.2f} s" if previous >= 0 else "at its first frame"
                 raise VideoError(f"{self.source}: broken {where} ({error.strerror})") from error
@@ -147,7 +147,7 @@ class VideoWriter:
         self.close()
 
 
-def _upright(frame: av.VideoFrame) -> np.ndarray:
+def upright(frame: av.VideoFrame) -> np.ndarray:
     """The frame as uint8 [H, W, 3] RGB, turned as the file says (telephones film sideways)."""
     rgb = frame.to_ndarray(format="rgb24")
     quarter_turns = round(frame.rotation / 90) % 4  # counter-clockwise, as np.rot90

@@ -33,6 +33,8 @@ class FrameMemory:
     """Whether the frame was prompted without having been tracked before."""
     clicks: Clicks | None = None
     """The clicks given on this frame so far."""
+    step: int = 1
+    """The direction in which the frame was tracked: 1 forward, -1 backward."""
 
     @property
     def nbytes(self) -> int:

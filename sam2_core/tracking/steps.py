@@ -45,7 +45,9 @@ class Steps:
         pointers = backend.hide_pointer(chosen.pointers, decoded.score)
         scores, ious = decoded.score.tolist(), chosen.iou.tolist()
         return [
-            FrameMemory(frame.index, maps[i], pointers[i], logits[i], scores[i], ious[i], False)
+            FrameMemory(
+                frame.index, maps[i], pointers[i], logits[i], scores[i], ious[i], False, step=timeline.step
+            )
             for i in range(len(banks))
         ]
 

@@ -39,12 +39,11 @@ class FrameSource(Protocol):
 
 @dataclass
 class _Object:
-    """An object: identity, memory, the frames it was prompted on, and which way the others were tracked."""
+    """An object: its identity, its own memory, and the frames on which it was prompted."""
 
     identity: TrackedObject
     bank: MemoryBank
     prompted: set[int] = field(default_factory=set)
-    steps: dict[int, int] = field(default_factory=dict)
 
 
 class VideoSegmenter:
@@ -119,8 +118,9 @@ class VideoSegmenter:
         held = self._frame(frame)
         prompt.check(held.size)
         known = self._known_or_new(object_id, held, label)
-        clip = self._clip(known.steps.get(frame, 1))
-        memory = self._steps.prompt(known.bank, held, prompt, clear_previous, clip)
+        before = known.bank.find(frame)
+        clip = self._clip(before.step if before else 1)
+        memory = replace(self._steps.prompt(known.bank, held, prompt, clear_previous, clip), step=clip.step)
 
         # Nothing can fail from here on.
         known.bank.put(memory)
@@ -186,29 +186,30 @@ class VideoSegmenter:
                 memories = self._steps.track([one.bank for one in followed], frame, clip)
                 for one, memory in zip(followed, memories, strict=True):
                     one.bank.put(memory)
-                    one.steps[index] = clip.step
             yield index, self._result(tracked, frame)
 
-    def memories(self, frame: int, reverse: bool = False) -> dict[int, list[FrameMemory]]:
-        """What a pass that ended on `frame` needs to go on, beside the prompts, by object id."""
+    def read_behind(self, frame: int, reverse: bool = False) -> range:
+        """The frames that are read, apart from prompted ones, when a pass comes to a frame."""
         step = -1 if reverse else 1
-        reach = range(frame, frame - step * self._backend.config.max_pointers, -step)
+        return range(frame - step, frame - step * self._backend.config.max_pointers, -step)
+
+    def memories(self, frames: Iterable[int]) -> dict[int, list[FrameMemory]]:
+        """What was found on tracked frames, by object id; with the prompts it is all of a session."""
+        wanted = sorted(set(frames))
         return {
-            key: [memory for near in reach if (memory := one.bank.recent.get(near)) is not None]
+            key: [memory for frame in wanted if (memory := one.bank.recent.get(frame))]
             for key, one in self._objects.items()
         }
 
-    def restore(self, memories: Mapping[int, Sequence[FrameMemory]], reverse: bool = False) -> None:
-        """Takes over `memories` of an earlier session of the same video and prompts.
+    def restore(self, memories: Mapping[int, Sequence[FrameMemory]]) -> None:
+        """Takes over the `memories` of an earlier session with the same video and prompts.
 
         Raises:
             UnknownObjectError: no such object.
         """
         for key, ones in memories.items():
-            known = self._find(key)
             for memory in ones:
-                known.bank.put(memory)
-                known.steps[memory.frame] = -1 if reverse else 1
+                self._find(key).bank.put(memory)
 
     def _clip(self, step: int) -> Clip:
         return Clip(len(self._frames), step, self.options.max_conditioning_frames)

@@ -1,0 +1,195 @@
+"""The frames of a recorded video by number, decoded on demand, so that its length costs no memory."""
+
+from __future__ import annotations
+
+import bisect
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from tqdm import tqdm
+
+from .video import IMAGE_SUFFIXES, VideoError, upright
+
+_NANOSECONDS = 1_000_000_000
+_SHOW_PROGRESS_AFTER = 2.0  # [s]
+
+
+class VideoFrames(Protocol):
+    """What `open_frames` gives: `len()`, and each frame's picture and time."""
+
+    source: Path
+    early_end: str
+    """Why there are fewer frames than the file declares; empty where there are not."""
+
+    def __len__(self) -> int: ...
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """uint8 `[H, W, 3]`, RGB. Raises VideoError where that frame cannot be decoded."""
+        ...
+
+    def stamp(self, index: int) -> int:
+        """[ns] after the first frame, rising with the index."""
+        ...
+
+
+def open_frames(source: str | Path, folder_rate: float = 30.0) -> VideoFrames:
+    """Opens a video file, or an image folder (in order of name, `folder_rate` images a second).
+
+    Raises VideoError for a source that is missing, empty or not readable.
+    """
+    path = Path(source)
+    if not path.exists():
+        raise VideoError(f"{path}: no such file or folder")
+    return FolderFrames(path, folder_rate) if path.is_dir() else FileFrames(path)
+
+
+class FolderFrames:
+    """The images of a folder in order of name."""
+
+    early_end = ""
+
+    def __init__(self, source: Path, rate: float) -> None:
+        self.source = source
+        self._rate = rate
+        self._paths = sorted(path for path in source.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+        if not self._paths:
+            raise VideoError(f"{source}: no image in this folder ({', '.join(IMAGE_SUFFIXES)})")
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        try:
+            return np.array(Image.open(self._paths[index]).convert("RGB"))
+        except (UnidentifiedImageError, OSError) as error:
+            raise VideoError(f"{self._paths[index]}: not a readable image") from error
+
+    def stamp(self, index: int) -> int:
+        return round(index / self._rate * _NANOSECONDS)
+
+
+class FileFrames:
+    """The frames of a video file.
+
+    The file is read through once for the times of its frames. A frame is then decoded from the last key frame
+    before it, or simply next where frames are asked for in order. What is decoded on the way to a frame is
+    kept, up to `cache_bytes`, so that going backward does not start at the key frame for every single one.
+    """
+
+    def __init__(self, source: Path, cache_bytes: int = 256 * 2**20) -> None:
+        self.source = source
+        self._cache_bytes = cache_bytes
+        self._cache: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
+        self._container = self._open()
+        self._times, self._keys = self._read_times()
+        self._numbers = {time: index for index, time in enumerate(self._times)}
+        declared = self._stream.frames
+        self.early_end = ""
+        if len(self._times) < declared:
+            self.early_end = f"{source}: ends early, after {len(self._times)} of {declared} frames"
+        self._seek(0)
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    def stamp(self, index: int) -> int:
+        base = self._stream.time_base
+        assert base is not None
+        return round((self._times[index] - self._times[0]) * base * _NANOSECONDS)
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        if index not in self._cache:
+            key = bisect.bisect_right(self._keys, index) - 1
+            if not self._keys[key] <= self._next <= index:
+                self._seek(self._keys[key])
+            # Not every file's index is exact: what a seek overshot is found from the key frame before.
+            if not self._decode_to(index):
+                self._seek(self._keys[max(key - 1, 0)])
+                if not self._decode_to(index):
+                    seconds = self.stamp(index) / _NANOSECONDS
+                    raise VideoError(f"{self.source}: frame {index} ({seconds:.2f} s) cannot be decoded")
+        self._cache.move_to_end(index)
+        return self._cache[index]
+
+    def _open(self) -> av.container.InputContainer:
+        try:
+            container = av.open(str(self.source))
+        except (av.FFmpegError, OSError) as error:
+            raise VideoError(f"{self.source}: not a readable video ({error.strerror})") from error
+        if not container.streams.video:
+            container.close()
+            raise VideoError(f"{self.source}: has no video stream")
+        self._stream = container.streams.video[0]
+        self._stream.thread_type = "AUTO"
+        # A decoder would rather show something grey than nothing: here a damaged frame must be an error.
+        self._stream.codec_context.options = {"err_detect": "explode"}
+        return container
+
+    def _read_times(self) -> tuple[list[int], list[int]]:
+        """The presentation times of all frames in order, and the numbers of the key frames."""
+        times: dict[int, bool] = {}
+        bar = tqdm(
+            total=self._stream.frames or None,
+            desc=f"reading the index of {self.source.name}",
+            unit="frame",
+            delay=_SHOW_PROGRESS_AFTER,
+            leave=False,
+        )
+        try:
+            with bar:
+                for packet in self._container.demux(self._stream):
+                    time = packet.pts if packet.pts is not None else packet.dts
+                    if time is None or packet.size == 0 or packet.is_discard or packet.is_corrupt:
+                        continue
+                    times[time] = packet.is_keyframe
+                    bar.update()
+        except av.FFmpegError as error:
+            if not times:
+                raise VideoError(f"{self.source}: not a readable video ({error.strerror})") from error
+        if not times:
+            raise VideoError(f"{self.source}: has no frame")
+        ordered = sorted(times)
+        return ordered, [0, *(index for index, time in enumerate(ordered) if times[time] and index)]
+
+    def _seek(self, key: int) -> None:
+        if key == 0:
+            self._container.close()
+            self._container = self._open()
+        else:
+            self._container.seek(self._times[key], stream=self._stream)
+        self._decoding = self._decode()
+        self._next = key
+
+    def _decode(self) -> Iterator[tuple[int, av.VideoFrame]]:
+        """The frames from the present position on, numbered; those that cannot be decoded are left out."""
+        for packet in self._container.demux(self._stream):
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                continue
+            for frame in frames:
+                assert isinstance(frame, av.VideoFrame)
+                if frame.pts in self._numbers and not frame.is_corrupt:
+                    yield self._numbers[frame.pts], frame
+
+    def _decode_to(self, index: int) -> bool:
+        """Decodes from the present position on, until a frame is in the cache; False if it is not there."""
+        for number, frame in self._decoding:
+            self._next = number + 1
+            size = frame.width * frame.height * 3
+            if index - self._cache_bytes // size < number <= index:
+                self._keep(number, upright(frame))
+            if number >= index:
+                break
+        return index in self._cache
+
+    def _keep(self, number: int, image: NDArray[np.uint8]) -> None:
+        self._cache[number] = image
+        while len(self._cache) > 1 and len(self._cache) * image.nbytes > self._cache_bytes:
+            self._cache.popitem(last=False)

@@ -1,0 +1,131 @@
+"""Any frame of a recorded video, in any order; what is missing or damaged is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from sam2_core.video import FrameReader, VideoError
+from sam2_core.video_frames import FileFrames, open_frames
+
+COUNT, RATE = 60, 25
+
+
+def picture(index: int) -> np.ndarray:
+    """A textured picture whose brightness tells its number."""
+    noise = np.random.default_rng(index).integers(0, 12, (48, 64, 3))
+    return (20 + 3 * index + noise).astype(np.uint8)
+
+
+def number(image: np.ndarray) -> int:
+    return round((float(image.mean()) - 25.5) / 3)
+
+
+def write(path: Path, codec: str = "libx264", key_interval: int = 12, b_frames: int = 2) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=RATE)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.gop_size, stream.max_b_frames = key_interval, b_frames
+        if codec == "libx264":
+            stream.options = {"crf": "12", "sc_threshold": "0"}
+        else:
+            stream.bit_rate = 2_000_000
+        for index in range(COUNT):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(index), format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("clips") / "clip.mp4")
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "b_frames"),
+    [("a.mp4", "libx264", 2), ("a.mkv", "libx264", 2), ("a.avi", "mpeg4", 0), ("a.webm", "libvpx", 0)],
+)
+def test_every_frame_is_found_in_any_order(tmp_path: Path, name: str, codec: str, b_frames: int) -> None:
+    frames = open_frames(write(tmp_path / name, codec, b_frames=b_frames))
+    assert len(frames) == COUNT
+    order = [*np.random.default_rng(0).permutation(COUNT), *range(COUNT), *range(COUNT - 1, -1, -1)]
+    assert [number(frames.image(int(index))) for index in order] == order
+
+
+def test_pictures_and_times_are_those_of_playing_the_file(clip: Path) -> None:
+    frames = open_frames(clip)
+    for index, played in enumerate(FrameReader(clip)):
+        assert frames.stamp(index) == pytest.approx(played.stamp, abs=1)
+        assert np.array_equal(frames.image(index), played.image)
+
+
+def test_what_is_kept_in_memory_is_bounded(clip: Path) -> None:
+    frames = FileFrames(clip, cache_bytes=5 * 48 * 64 * 3)
+    for index in (*range(COUNT), *range(COUNT - 1, -1, -1)):
+        assert number(frames.image(index)) == index
+        assert len(frames._cache) <= 5
+
+
+def test_a_folder_is_read_in_order_of_name(tmp_path: Path) -> None:
+    for index in (2, 0, 1):
+        Image.fromarray(picture(index)).save(tmp_path / f"{index:03}.png")
+    frames = open_frames(tmp_path, folder_rate=10)
+    assert [number(frames.image(index)) for index in (2, 0, 1)] == [2, 0, 1]
+    assert [frames.stamp(index) for index in range(len(frames))] == [0, 100_000_000, 200_000_000]
+
+
+def test_a_file_that_ends_early_says_so_and_keeps_its_frames(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.mp4"
+    with av.open(str(write(tmp_path / "tail.mp4"))) as source:
+        stream = source.streams.video[0]
+        with av.open(str(whole), "w", options={"movflags": "+faststart"}) as target:
+            copy = target.add_stream_from_template(stream)
+            for packet in source.demux(stream):
+                if packet.size:
+                    packet.stream = copy
+                    target.mux(packet)
+    data = whole.read_bytes()
+    short = tmp_path / "short.mp4"
+    short.write_bytes(data[: len(data) * 2 // 3])
+    frames = open_frames(short)
+    assert 10 < len(frames) < COUNT
+    assert f"ends early, after {len(frames)} of {COUNT} frames" in frames.early_end
+    # The last ones may refer to frames that are gone.
+    assert [number(frames.image(index)) for index in range(len(frames) - 4)] == [*range(len(frames) - 4)]
+
+
+def test_a_damaged_middle_is_named_and_the_rest_is_readable(clip: Path, tmp_path: Path) -> None:
+    with av.open(str(clip)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        places = {packet.pts: (packet.pos, packet.size) for packet in packets}
+    start, size = places[sorted(places)[30]]
+    assert start is not None
+    data = bytearray(clip.read_bytes())
+    data[start + 5 : start + size] = bytes(255 - byte for byte in data[start + 5 : start + size])
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(data)
+    frames = open_frames(damaged)
+    assert len(frames) == COUNT
+    assert [number(frames.image(index)) for index in range(24)] == [*range(24)]
+    with pytest.raises(VideoError, match=r"damaged\.mp4: frame 30 \(1\.20 s\) cannot be decoded"):
+        frames.image(30)
+    assert [number(frames.image(index)) for index in range(48, COUNT)] == [*range(48, COUNT)]
+
+
+def test_each_unreadable_source_is_named_with_its_reason(tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match=r"missing\.mp4: no such file or folder"):
+        open_frames(tmp_path / "missing.mp4")
+    (tmp_path / "text.mp4").write_text("this is not a film")
+    with pytest.raises(VideoError, match=r"text\.mp4: not a readable video"):
+        open_frames(tmp_path / "text.mp4")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(VideoError, match="empty: no image in this folder"):
+        open_frames(tmp_path / "empty")
+    (tmp_path / "empty" / "bad.png").write_bytes(b"nothing")
+    with pytest.raises(VideoError, match=r"bad\.png: not a readable image"):
+        open_frames(tmp_path / "empty").image(0)
