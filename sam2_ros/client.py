@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -40,6 +41,7 @@ from sam2_ros.msg import Prompt
 from sam2_ros.srv import AddPrompt, ListObjects, RemoveObject, SegmentImage
 
 _POLL = 0.05  # time between two questions for the tracker's state [s]
+_ANSWER = 2.0  # time that the tracker gets to answer one [s]
 
 
 class RequestRefusedError(RuntimeError):
@@ -148,13 +150,16 @@ class PromptClient:
         for client in self._clients:
             if not client.wait_for_service(max(0.0, end - time.monotonic())):
                 raise TimeoutError(f"no service {client.srv_name} within {timeout:g} s")
-        while True:
-            state = self.wait(self._state.call_async(GetState.Request()), max(_POLL, end - time.monotonic()))
-            if state.current_state.id == State.PRIMARY_STATE_ACTIVE:
-                return
-            if time.monotonic() > end:
-                raise TimeoutError(f"the tracker is {state.current_state.label} after {timeout:g} s")
-            time.sleep(_POLL)
+        label = "silent"
+        while (left := end - time.monotonic()) > 0:
+            # An answer can be lost while the two processes are still finding each other: ask again.
+            with suppress(TimeoutError):
+                answer = self.wait(self._state.call_async(GetState.Request()), min(left, _ANSWER))
+                if answer.current_state.id == State.PRIMARY_STATE_ACTIVE:
+                    return
+                label = answer.current_state.label
+                time.sleep(_POLL)
+        raise TimeoutError(f"the tracker is {label} after {timeout:g} s")
 
     def close(self) -> None:
         """Removes the service clients, and the private node if there is one."""

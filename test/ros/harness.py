@@ -28,7 +28,7 @@ from sam2_ros.images import image_from_array
 from sam2_ros.msg import ObjectMasks
 from sam2_ros.processes import ros_arguments
 
-PATIENCE = 60.0  # [s] for what happens within a second on a machine that has nothing else to do
+PATIENCE = 180.0  # [s] for what happens within a second on a machine that has nothing else to do
 RELIABLE = QoSProfile(depth=20)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 SIZE = (240, 320)
