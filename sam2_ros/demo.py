@@ -81,8 +81,8 @@ def run(options: argparse.Namespace) -> Report:
         clicks = load_clicks(directory / _CLICKS)
         if not any(frame.objects for frame in recording.frames):
             raise DemoError(
-                f"no object was tracked in {source.length} frames: none came into view, or this machine is too "
-                f"slow and the clicks came too late (more --frames may help); logs: {out / 'logs'}"
+                f"no object was tracked in {source.length} frames: none came into view, or the clicks came "
+                f"too late for this machine (try more --frames); logs: {out / 'logs'}"
             )
         report = make_report(options.model, source.description, recording, clicks, memory)
         report.save(out / "report.json")

@@ -53,15 +53,23 @@ class Child:
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
-    def end(self) -> None:
-        """Asks it to end (SIGINT, as Ctrl-C) and kills it where it does not."""
+    def ask_to_end(self) -> None:
+        """Sends it SIGINT, as Ctrl-C does."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
-            try:
-                self.process.wait(_PATIENCE)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+
+    def wait_or_kill(self) -> None:
+        """Waits for its end, for some time, and then enforces it."""
+        try:
+            self.process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def end(self) -> None:
+        """Ends it, by force where asking does not help."""
+        self.ask_to_end()
+        self.wait_or_kill()
 
 
 class Programs:
@@ -96,8 +104,10 @@ class Programs:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for child in reversed(self._children):
-            child.end()
+        for child in self._children:
+            child.ask_to_end()
+        for child in self._children:
+            child.wait_or_kill()
 
 
 def ros_arguments(parameters: Mapping[str, object], topics: Mapping[str, str] | None = None) -> list[str]:
