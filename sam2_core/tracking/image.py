@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..backends import ImageBackend
-from ..model import DecodedMasks, ImageFeatures
+from ..model import DecodedMasks, ImageFeatures, PromptTokens
 from ..model.preprocess import preprocess
 from .errors import TrackingError
 from .options import TrackerOptions
@@ -212,6 +212,9 @@ class ImageSegmenter:
         labels = _join([question.labels for question in questions])
         logits = _join([question.logits for question in questions])
         prompts = backend.encode_prompts(points, labels, logits)
+        if points is None:
+            # With a mask alone the official image predictor passes no point, not even padding.
+            prompts = PromptTokens(prompts.sparse[:, :0], prompts.dense)
         embedding = backend.without_memory(features.embedding)
         return backend.decode_masks(embedding, features.skip4, features.skip8, prompts)
 
