@@ -21,7 +21,7 @@ def inner_point(mask: np.ndarray) -> Point:
     return float(column) + 0.5, float(row) + 0.5
 
 
-def grid(height: int, width: int, rows: int = 5, columns: int = 7) -> list[Point]:
+def grid(height: int, width: int, rows: int = 5, columns: int = 5) -> list[Point]:
     """Evenly spread points over an image of a size, the middle one first."""
     points = [
         (width * (column + 0.5) / columns, height * (row + 0.5) / rows)

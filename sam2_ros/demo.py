@@ -70,8 +70,12 @@ def run(options: argparse.Namespace) -> Report:
     """
     if options.checkpoint and not options.checkpoint.is_file():
         raise DemoError(f"--checkpoint {options.checkpoint}: no such file")
-    source = _source(options)
     out: Path = options.out
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DemoError(f"--out {out}: {error.strerror}") from error
+    source = _source(options)
     directory = out / "recording"
     shutil.rmtree(directory, ignore_errors=True)
     try:
@@ -102,6 +106,7 @@ class _Source:
     parameters: dict[str, object]
     names: tuple[str, ...]  # of the objects in the ground truth; empty without
     length: int  # frames that it will publish
+    film: Path | None = None  # what can be looked at beforehand
 
 
 def _source(options: argparse.Namespace) -> _Source:
@@ -109,7 +114,8 @@ def _source(options: argparse.Namespace) -> _Source:
         reader = FrameReader(options.video or options.camera)
         length = min(options.frames, reader.length or options.frames)
         parameters = {"source": str(reader.source.resolve()), "loop": False}
-        return _Source(str(reader.source), "sam2_ros.video_publisher", parameters, (), length)
+        film = None if reader.is_camera else reader.source
+        return _Source(str(reader.source), "sam2_ros.video_publisher", parameters, (), length, film)
     if options.objects > MAX_OBJECTS:
         raise DemoError(f"--objects {options.objects}: the built-in camera has 1 to {MAX_OBJECTS}")
     scene = load_clip(options.objects)
@@ -132,6 +138,7 @@ def _film(programs: Programs, options: argparse.Namespace, source: _Source, dire
         "objects": options.objects,
         "names": list(source.names) or [""],
         "clicks": options.click or [""],
+        "film": str(source.film.resolve()) if source.film else "",
         "clicks_file": str((directory / _CLICKS).resolve()),
     }
     camera_parameters = {**source.parameters, "frames": source.length, "wait_for_subscribers": _LISTENERS}

@@ -10,6 +10,7 @@ import threading
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import rclpy
 from builtin_interfaces.msg import Time
 from rclpy.executors import SingleThreadedExecutor
@@ -17,14 +18,17 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 
+from sam2_core.video import FrameReader
 from sam2_ros.camera_node import CAMERA_QOS
-from sam2_ros.clicking import choose_things, grid, inner_point
+from sam2_ros.clicking import Point, choose_things, grid, inner_point
 from sam2_ros.client import PromptClient, RequestRefusedError
 from sam2_ros.conversions import mask_from_message, nanoseconds, point_prompt_message
 from sam2_ros.demo_report import Click
 from sam2_ros.held_images import HeldImages
-from sam2_ros.images import gray_from_image
+from sam2_ros.images import gray_from_image, rgb_from_image
 from sam2_ros.msg import ObjectMasks
+
+LabelledPoint = tuple[Point, str]
 
 _CLICKABLE = 0.003  # share of the image that an object covers before it is clicked
 _ANSWER = 300.0  # [s]; a large model on a small machine
@@ -34,8 +38,8 @@ class DemoClient(Node):
     """Subscribes to `image`, `labels` (ground truth, if any) and `masks` (to be remapped).
 
     Parameters: `names` of the objects in the ground truth, of which the first `objects` are clicked; without
-    names `clicks`, as "x,y" or "x,y,label"; without those the network is asked what there is. `clicks_file`:
-    where the clicks are written as JSON.
+    names `clicks`, as "x,y" or "x,y,label"; without those the network is asked what there is, on the first
+    frame of `film` or, without a film, of the camera. `clicks_file`: where the clicks are written as JSON.
     """
 
     def __init__(self) -> None:
@@ -43,6 +47,7 @@ class DemoClient(Node):
         self._count: int = self.declare_parameter("objects", 3).value
         self._names: list[str] = self.declare_parameter("names", [""]).value
         self._given: list[str] = self.declare_parameter("clicks", [""]).value
+        self._film: str = self.declare_parameter("film", "").value
         self._file = Path(self.declare_parameter("clicks_file", "clicks.json").value)
         self._prompts = PromptClient(self)
         self._images, self._labels = HeldImages(), HeldImages()
@@ -53,16 +58,19 @@ class DemoClient(Node):
     def click_all(self) -> None:
         """Waits for the tracker, clicks every object. Raises RequestRefusedError and TimeoutError."""
         self._prompts.wait_until_ready()
+        points = [_parse(text) for text in self._given if text]
+        if not points and self._film:
+            points = self._find_things(next(iter(FrameReader(self._film))).image)
         self.create_subscription(Image, "labels", self._labels.put, CAMERA_QOS)
         self.create_subscription(ObjectMasks, "masks", self._on_masks, 10)
         # The camera waits for those who listen to its images, so this one comes last.
         self.create_subscription(Image, "image", self._images.put, CAMERA_QOS)
         if any(self._names):
             self._click_ground_truth()
-        elif any(self._given):
-            self._click_given()
+        elif points:
+            self._click_points(points, self._tracked.get())
         else:
-            self._click_what_is_found()
+            self._click_what_the_camera_sees()
 
     def _on_masks(self, message: ObjectMasks) -> None:
         self._tracked.put(message.header.stamp)
@@ -88,25 +96,27 @@ class DemoClient(Node):
                 if mask.mean() >= _CLICKABLE:
                     self._click(inner_point(mask), waiting.pop(value), stamp, value)
 
-    def _click_given(self) -> None:
-        stamp = self._tracked.get()
-        for text in self._given:
-            x, y, *label = text.split(",", 2)
-            self._click((float(x), float(y)), "".join(label), stamp)
-
-    def _click_what_is_found(self) -> None:
-        """Lets the tracker segment around a grid of points, and clicks the most certain things."""
+    def _click_what_the_camera_sees(self) -> None:
         image = None
         while image is None:
             stamp = self._newest_tracked()
             image = self._images.take(stamp)
-        points = grid(image.height, image.width)
+        self._click_points(self._find_things(rgb_from_image(image)), stamp)
+
+    def _find_things(self, rgb: np.ndarray) -> list[LabelledPoint]:
+        """Lets the tracker segment around a grid of points; returns those of the most certain things."""
+        height, width = rgb.shape[:2]
+        points = grid(height, width)
         prompts = [point_prompt_message([point], [1]) for point in points]
-        found = self._prompts.wait(self._prompts.segment(image, prompts), _ANSWER).masks
+        found = self._prompts.wait(self._prompts.segment(rgb, prompts), _ANSWER).masks
         masks = [mask_from_message(item.mask) for item in found]
         chosen = choose_things(masks, [item.predicted_iou for item in found], self._count)
-        for index in chosen or [0]:  # nothing to be seen: the middle of the image
-            self._click(points[index], "", stamp)
+        # Where nothing is to be seen, the middle of the image.
+        return [(points[index], "") for index in chosen or [0]]
+
+    def _click_points(self, points: list[LabelledPoint], stamp: Time) -> None:
+        for point, label in points:
+            self._click(point, label, stamp)
 
     def _click(self, point: tuple[float, float], label: str, stamp: Time, truth: int = 0) -> None:
         known = self._ids.get(label, 0) if label else 0
@@ -115,6 +125,11 @@ class DemoClient(Node):
         self._ids[label] = object_id
         self._clicks.append(Click(object_id, label, nanoseconds(stamp), *point, truth))
         self._file.write_text(json.dumps([asdict(click) for click in self._clicks]))
+
+
+def _parse(text: str) -> LabelledPoint:
+    x, y, *label = text.split(",", 2)
+    return (float(x), float(y)), "".join(label)
 
 
 def main() -> int:

@@ -153,6 +153,7 @@ def test_a_film_without_clicks_is_clicked_by_the_network(
         (("--video", "missing.mp4"), "error: missing.mp4: no such file, folder or device"),
         (("--camera", "/dev/video99"), "error: /dev/video99: no such file, folder or device"),
         (("--checkpoint", "missing.pt"), "error: --checkpoint missing.pt: no such file"),
+        (("--out", "/dev/null"), "error: --out /dev/null: File exists"),
         (("--objects", "9"), "error: --objects 9: the built-in camera has 1 to 6"),
         (("--frames", "0"), "argument --frames: 0 is not allowed"),
         (("--click", "5,5"), "--click needs --video or --camera"),
@@ -160,8 +161,13 @@ def test_a_film_without_clicks_is_clicked_by_the_network(
     ],
 )
 def test_a_wrong_option_is_one_clear_line(
-    arguments: tuple[str, ...], reason: str, capsys: pytest.CaptureFixture[str]
+    arguments: tuple[str, ...],
+    reason: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     try:
         status: object = main(arguments)
     except SystemExit as leaving:  # argparse's own way
