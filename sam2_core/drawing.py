@@ -62,7 +62,7 @@ def draw_overlay(rgb: np.ndarray, objects: Sequence[Drawable], opacity: float = 
     """
     canvas = np.array(rgb)
     height, width = canvas.shape[:2]
-    font_size = max(11, round(height / 32))
+    font_size = max(13, round(height / 32))
     thickness = max(1, round(min(height, width) / 240))
     hidden_bottom = height - font_size // 3
     tags: list[tuple[np.ndarray, int, int]] = []  # drawn last, so that no mask covers them
