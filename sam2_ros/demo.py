@@ -54,8 +54,10 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="an object of the first frame, in pixels; for --video and --camera, repeatable; one label twice "
         "is one object with two clicks. Without it the network looks for things to click",
     )
-    parser.add_argument("--model", default="sam2_pico", metavar="NAME", help="configuration (sam2_pico)")
-    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="weights; default: the model's own")
+    parser.add_argument(
+        "--model", default="", metavar="NAME", help="(the checkpoint's; sam2_pico without one)"
+    )
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="weights (the bundled ones)")
     parser.add_argument("--out", type=Path, default=Path("demo_output"), metavar="DIR", help="(demo_output)")
     options = parser.parse_args(arguments)
     if options.click and not (options.video or options.camera):
@@ -88,7 +90,7 @@ def run(options: argparse.Namespace) -> Report:
                 f"no object was tracked in {source.length} frames: none came into view, or the clicks came "
                 f"too late for this machine (try more --frames); logs: {out / 'logs'}"
             )
-        report = make_report(options.model, source.description, recording, clicks, memory)
+        report = make_report(source.description, recording, clicks, memory)
         report.save(out / "report.json")
         write_video(out / "overlay.mp4", recording.frames, clicks)
         write_overview(out / "overview.png", recording.frames, clicks, report)

@@ -54,8 +54,8 @@ def write_overview(
         tiles.append(Tile(_drawn(frame, clicked, _TILE_WIDTH), (frame.stamp - start) * 1e-9))
     lines = [_timeline(track, start) for track in tracks(frames, clicks)]
     title = f"SAM 2 on ROS 2: {len(lines)} objects, one click each"
-    latency = f"{report.latency_ms['median']:.0f} ms from image to mask"
-    subtitle = f"{report.model}   {report.frames.tracked} frames   {report.fps:.1f} frames/s   {latency}"
+    speed = f"{report.fps:.1f} frames/s   {report.latency_ms['median']:.0f} ms from image to mask"
+    subtitle = f"{report.model} on {report.device}   {report.frames.tracked} frames   {speed}"
     Image.fromarray(contact_sheet(tiles, lines, title, subtitle, tile_width=_TILE_WIDTH)).save(path)
 
 

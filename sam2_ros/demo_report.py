@@ -54,8 +54,9 @@ class ObjectReport:
 class Report:
     """report.json"""
 
+    camera: str  # what was filmed
     model: str
-    camera: str
+    device: str  # that the network ran on
     frames: Counts
     fps: float  # tracked frames per second
     latency_ms: dict[str, float]  # image stamp to arrival of the masks: median, p95
@@ -75,7 +76,7 @@ class Report:
         reasons = [f"{count} {reason}" for reason, count in counts.dropped.items() if count]
         lines = [
             f"camera     {self.camera}",
-            f"model      {self.model}",
+            f"model      {self.model} on {self.device}",
             f"frames     {counts.published} published, {counts.received} received, {counts.tracked} tracked",
             f"dropped    {', '.join(reasons) or 'none'}",
             f"latency    {time['median']:.0f} ms median, {time['p95']:.0f} ms p95, from image stamp to masks",
@@ -127,7 +128,7 @@ class Track:
 
 
 def make_report(
-    model: str, camera: str, recording: Recording, clicks: Sequence[Click], memory_mb: Sequence[float]
+    camera: str, recording: Recording, clicks: Sequence[Click], memory_mb: Sequence[float]
 ) -> Report:
     """All figures of a run; memory_mb: of the tracker, in equal steps from its first to its last frame."""
     frames = [frame for frame in recording.frames if frame.objects]
@@ -137,7 +138,8 @@ def make_report(
     values = {key: value for status in statuses for key, value in status.items()}
     quarter = memory_mb[len(memory_mb) // 4]
     return Report(
-        model=model,
+        model=values["model"],
+        device=values["device"],
         camera=camera,
         frames=_counts(values, sum(frame.image is not None for frame in recording.frames)),
         fps=tracked_rate(frames),

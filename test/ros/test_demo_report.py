@@ -16,6 +16,7 @@ SIZE = (20, 30)
 STEP = 100_000_000  # [ns]
 MUG = Click(object_id=1, label="mug", stamp=0, x=5.0, y=5.0, truth=2)
 DIAGNOSTICS = {
+    "sam2": {"model": "sam2_pico", "device": "cpu"},
     "camera_simulator: frames": {"frames published": "9"},
     "sam2: camera": {
         "frames received": "7",
@@ -87,7 +88,7 @@ def test_latency_and_rate() -> None:
 
 def test_every_published_frame_is_accounted_for() -> None:
     recording = Recording(FRAMES, {"diagnostics": DIAGNOSTICS})
-    report = make_report("sam2_pico", "a camera", recording, [MUG], [100.0, 110.0, 120.0, 130.0])
+    report = make_report("a camera", recording, [MUG], [100.0, 110.0, 120.0, 130.0])
     assert report.frames.published == 9
     assert report.frames.dropped == {"newer frame arrived": 3, "not received": 2, "not finished": 0}
     assert report.memory_mb == {"after_quarter": 110.0, "end": 130.0}
