@@ -31,7 +31,7 @@ from sam2_ros.msg import ObjectMasks
 LabelledPoint = tuple[Point, str]
 
 _CLICKABLE = 0.003  # share of the image that an object covers before it is clicked
-_ANSWER = 300.0  # [s]; a large model on a small machine
+_ANSWER = 600.0  # [s] for any answer: a large model on a small machine takes its time
 
 
 class DemoClient(Node):
@@ -57,7 +57,7 @@ class DemoClient(Node):
 
     def click_all(self) -> None:
         """Waits for the tracker, clicks every object. Raises RequestRefusedError and TimeoutError."""
-        self._prompts.wait_until_ready()
+        self._prompts.wait_until_ready(_ANSWER)
         points = [_parse(text) for text in self._given if text]
         if not points and self._film:
             points = self._find_things(next(iter(FrameReader(self._film))).image)
