@@ -117,8 +117,9 @@ class Camera:
                 self._track(message.header, rgb, started)
         except ImageError as error:
             self._drop(Drop.BAD_IMAGE, str(error))
-        except Exception:  # one frame may fail, out of GPU memory perhaps; the stream goes on
-            self._drop(Drop.FAILED, traceback.format_exc())
+        except Exception as error:  # one frame may fail, out of GPU memory perhaps; the stream goes on
+            self._drop(Drop.FAILED, repr(error))
+            self._node.get_logger().debug(traceback.format_exc())
 
     def add_prompt(
         self,

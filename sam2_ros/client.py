@@ -141,15 +141,23 @@ class PromptClient:
             raise TimeoutError(f"no answer from the tracker within {timeout:g} s")
         return future.result()
 
+    def wait_for_services(self, timeout: float = 60.0) -> None:
+        """Blocks until the tracker's services exist, at most for `timeout` [s]; needs no spinning executor.
+
+        Raises TimeoutError, naming the first that is missing.
+        """
+        end = time.monotonic() + timeout
+        for client in self._clients:
+            if not client.wait_for_service(max(0.0, end - time.monotonic())):
+                raise TimeoutError(f"no service {client.srv_name} within {timeout:g} s")
+
     def wait_until_ready(self, timeout: float = 60.0) -> None:
         """Blocks until the tracker is active, at most for `timeout` [s]; never from a callback.
 
         Raises TimeoutError, saying what is missing.
         """
         end = time.monotonic() + timeout
-        for client in self._clients:
-            if not client.wait_for_service(max(0.0, end - time.monotonic())):
-                raise TimeoutError(f"no service {client.srv_name} within {timeout:g} s")
+        self.wait_for_services(timeout)
         label = "silent"
         while (left := end - time.monotonic()) > 0:
             # An answer can be lost while the two processes are still finding each other: ask again.

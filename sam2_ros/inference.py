@@ -15,6 +15,10 @@ from sam2_ros.futures import awaitable_future
 Result = TypeVar("Result")
 
 
+class NotActiveError(RuntimeError):
+    """The node is not in the state `active`, in which alone it answers."""
+
+
 class Source(Protocol):
     """Something that frames arrive at."""
 
@@ -65,7 +69,7 @@ class InferenceThread:
             self._condition.notify()
         self._thread.join()
         for _, future in self._commands:
-            future.set_exception(RuntimeError("the node is being cleaned up"))
+            future.set_exception(NotActiveError("the node was deactivated meanwhile"))
 
     def _run(self, threads: int) -> None:
         if threads:

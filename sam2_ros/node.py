@@ -28,8 +28,8 @@ from sam2_core.tracking import ImageSegmenter, StreamingTracker, TrackerOptions
 from sam2_ros import parameters as settings
 from sam2_ros.camera import Camera
 from sam2_ros.diagnostics import camera_status, node_status
-from sam2_ros.inference import InferenceThread
-from sam2_ros.services import CameraServices, NotActiveError, SegmentationService
+from sam2_ros.inference import InferenceThread, NotActiveError
+from sam2_ros.services import CameraServices, SegmentationService
 
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 

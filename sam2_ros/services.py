@@ -24,11 +24,8 @@ from sam2_ros.conversions import (
     tracked_object_message,
 )
 from sam2_ros.images import ImageError, rgb_from_image
+from sam2_ros.inference import NotActiveError
 from sam2_ros.srv import AddPrompt, ListObjects, RemoveObject, SegmentImage
-
-
-class NotActiveError(RuntimeError):
-    """The node is not in the state `active`, in which alone it answers."""
 
 
 class Session(Protocol):

@@ -96,8 +96,7 @@ def test_a_coroutine_awaits_without_blocking_its_executor(robot: Robot) -> None:
         await client.remove(answer.object.id)
         return int(answer.object.id)
 
-    assert client._add.wait_for_service(PATIENCE)
-    assert client._remove.wait_for_service(PATIENCE)
+    client.wait_for_services(PATIENCE)
     task = executor.create_task(prompt)
     executor.spin_until_future_complete(task, PATIENCE)
     assert task.result() == 1
@@ -114,7 +113,7 @@ def test_awaiting_needs_no_other_event(robot: Robot) -> None:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     client = PromptClient(node)
-    assert client._list.wait_for_service(PATIENCE)
+    client.wait_for_services(PATIENCE)
 
     async def ask() -> int:
         return len((await client.list()).objects)

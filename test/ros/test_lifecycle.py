@@ -125,7 +125,7 @@ def unstarted(checkpoint: Path, tmp_path: Path) -> Iterator[tuple[Robot, Tracker
 def test_a_whole_life(unstarted: tuple[Robot, TrackerProcess], checkpoint: Path, tmp_path: Path) -> None:
     robot, tracker = unstarted
     manager = Manager(robot)
-    robot.client._add.wait_for_service(PATIENCE)
+    robot.client.wait_for_services(PATIENCE)
     with pytest.raises(RequestRefusedError, match="the node is unconfigured; activate it first"):
         robot.call(robot.client.add_points([(5.0, 5.0)]))
     assert robot.call(robot.client.list()).objects == []
