@@ -72,6 +72,14 @@ def image_predictor(network: Sam2Network) -> Any:
     return predictor
 
 
+def transforms(image_size: int) -> Any:
+    """What the official image predictor does to an image before the network."""
+    declare_torchvision_operators()
+    from sam2.utils.transforms import SAM2Transforms
+
+    return SAM2Transforms(resolution=image_size, mask_threshold=0)
+
+
 def track_official(
     network: Sam2Network, frames: Sequence[NDArray[np.uint8]], prompts: Sequence[Given] = PROMPTS
 ) -> Track:
