@@ -61,7 +61,7 @@ class Camera:
         self._headers: dict[int, Header] = {}  # of the frames that the tracker holds, by stamp [ns]
         self._size: tuple[int, int] | None = None
         self._late = 0
-        self._announce(Header())
+        self._outputs.announce(Header(), ())
 
     def subscribe(self) -> None:
         """Starts receiving."""
@@ -76,8 +76,6 @@ class Camera:
     def unsubscribe(self) -> None:
         """Stops receiving; what is tracked stays."""
         self._node.destroy_subscription(self._subscription)
-        with self._lock:
-            self._slot = None
 
     def check_alive(self) -> None:
         """Reports a camera that has stopped, or that never started."""
@@ -197,8 +195,9 @@ class Camera:
         return True
 
     def _announce(self, header: Header) -> None:
-        self.objects = self._tracker.objects
-        self._outputs.announce(header, self.objects)
+        if self._tracker.objects != self.objects:
+            self.objects = self._tracker.objects
+            self._outputs.announce(header, self.objects)
 
     def _newest_header(self) -> Header:
         return self._headers[max(self._headers)] if self._headers else Header()

@@ -99,6 +99,8 @@ def test_the_list_of_objects_is_latched(two_objects: Robot) -> None:
     late = two_objects.listen(TrackedObjects, f"{two_objects.prefix}/objects", LATCHED)
     message = late.wait_for(lambda item: len(item.objects) == 2)
     assert [item.id for item in message.objects] == [1, 2]
+    # A correction changes nothing about the list, a removal does.
+    two_objects.call(two_objects.client.add_points([(150.0, 120.0)], object_id=1))
     two_objects.call(two_objects.client.remove(1))
     assert [item.id for item in late.wait_for(lambda _: True).objects] == [2]
 
