@@ -22,7 +22,7 @@ from sam2_ros.camera_simulator import MAX_OBJECTS, load_clip
 from sam2_ros.demo_pictures import write_overview, write_video
 from sam2_ros.demo_report import Report, load_clicks, make_report
 from sam2_ros.processes import ProcessDiedError, Programs, ros_arguments
-from sam2_ros.recording import Recording, images_seen
+from sam2_ros.recording import Progress, Recording
 
 _IMAGES, _TRUTH = "/camera/image_raw", "/camera/ground_truth/labels"
 _CLICKS = "clicks.json"
@@ -150,17 +150,17 @@ def _film(programs: Programs, options: argparse.Namespace, source: _Source, dire
     client = programs.start("client", "sam2_ros.demo_client", ros_arguments(client_parameters, topics))
     camera = programs.start("camera", source.module, ros_arguments(camera_parameters))
     memory: list[float] = []
-    seen, last_news = 0, time.monotonic()
+    progress, last_news = Progress(), time.monotonic()
     with tqdm(total=source.length, desc="filming", unit="frame") as bar:
-        while not camera.finished or time.monotonic() - last_news < _QUIET:
+        while not camera.finished or progress.waiting or time.monotonic() - last_news < _QUIET:
             tracker.check()
             recorder.check()
             _ = client.finished  # it may, but not with an error
-            now_seen = images_seen(directory)
-            if now_seen > seen:
-                bar.update(now_seen - seen)
-                seen, last_news = now_seen, time.monotonic()
-            if seen:
+            before, progress = progress, Progress.of(directory)
+            if progress != before:
+                bar.update(progress.images - before.images)
+                last_news = time.monotonic()
+            if progress.images:
                 memory.append(tracker.resident_memory())
             time.sleep(_POLL)
     recorder.end()

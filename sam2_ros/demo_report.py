@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from sam2_core.drawing import object_title
-from sam2_ros.recording import RecordedFrame, RecordedObject, Recording
+from sam2_ros.recording import RecordedFrame, RecordedObject, Recording, frames_dropped, frames_waiting
 
+_STAGES = ("published", "received", "tracked")
 IN_VIEW_AREA = 20  # pixels of the ground truth from which on an object counts as in view
 
 
@@ -194,12 +195,11 @@ def tracked_rate(frames: Sequence[RecordedFrame]) -> float:
 
 def _counts(values: Mapping[str, str], in_video: int) -> Counts:
     """From what the camera and the tracker say on /diagnostics."""
-    published = int(values["frames published"])
-    received, tracked = int(values["frames received"]), int(values["frames tracked"])
-    prefix = "dropped: "
-    dropped = {key[len(prefix) :]: int(text) for key, text in values.items() if key.startswith(prefix)}
-    unfinished = received - tracked - sum(dropped.values())
-    dropped |= {"not received": published - received, "not finished": unfinished}
+    published, received, tracked = (int(values[f"frames {what}"]) for what in _STAGES)
+    dropped = frames_dropped(values) | {
+        "not received": published - received,
+        "not finished": frames_waiting(values),
+    }
     return Counts(published, received, tracked, dropped, in_video)
 
 

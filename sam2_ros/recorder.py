@@ -19,7 +19,7 @@ from sensor_msgs.msg import Image
 from sam2_ros.held_images import HeldImages
 from sam2_ros.images import gray_from_image, rgb_from_image
 from sam2_ros.msg import ObjectMask, ObjectMasks
-from sam2_ros.recording import RecordedFrame, RecordedObject, RecordingWriter
+from sam2_ros.recording import Progress, RecordedFrame, RecordedObject, RecordingWriter, frames_waiting
 
 _PATIENCE = 5_000_000_000  # [ns] that masks wait for the image that they belong to
 _BEST_EFFORT = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -79,7 +79,8 @@ class Recorder(Node):
             self._diagnostics[status.name] = {item.key: item.value for item in status.values}
 
     def _note_progress(self) -> None:
-        self._writer.note_images(self._images_seen)
+        trackers = [status for status in self._diagnostics.values() if "frames received" in status]
+        self._writer.note_progress(Progress(self._images_seen, sum(map(frames_waiting, trackers))))
 
     def _write_first(self) -> None:
         masks, arrival = self._pending.popleft()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from sam2_core.masks import decode_rle
 _INDEX = "frames.jsonl"
 _PIXELS = "pixels.bin"
 _SUMMARY = "summary.json"
-_IMAGES_SEEN = "images_seen"
+_PROGRESS = "progress.json"
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,20 @@ class RecordedFrame:
     labels: np.ndarray | None  # uint8 [H, W]; 0: background, k: object k
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a recording is that still goes on."""
+
+    images: int = 0  # received by the recorder
+    waiting: int = 0  # frames that the tracker still works on
+
+    @classmethod
+    def of(cls, directory: Path) -> Progress:
+        """The latest; zeros before there is any."""
+        note = directory / _PROGRESS
+        return cls(**json.loads(note.read_text())) if note.exists() else cls()
+
+
 class RecordingWriter:
     """Appends frames to a folder. Pixels are stored raw, which costs the least time."""
 
@@ -67,11 +82,11 @@ class RecordingWriter:
         self._index.write(json.dumps(line) + "\n")
         self._index.flush()
 
-    def note_images(self, count: int) -> None:
-        """Leaves word of how many images have been received, for those who watch: see `images_seen`."""
-        fresh = self._directory / f"{_IMAGES_SEEN}.new"
-        fresh.write_text(str(count))
-        fresh.replace(self._directory / _IMAGES_SEEN)
+    def note_progress(self, progress: Progress) -> None:
+        """Leaves word for those who watch: see `Progress.of`."""
+        fresh = self._directory / f"{_PROGRESS}.new"
+        fresh.write_text(json.dumps(asdict(progress)))
+        fresh.replace(self._directory / _PROGRESS)
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Writes what is known only at the end, and closes the files."""
@@ -107,10 +122,16 @@ class Recording:
         return cls(frames, json.loads((directory / _SUMMARY).read_text()))
 
 
-def images_seen(directory: Path) -> int:
-    """How many images a recording that may still be going on has received."""
-    note = directory / _IMAGES_SEEN
-    return int(note.read_text()) if note.exists() else 0
+def frames_dropped(status: Mapping[str, str]) -> dict[str, int]:
+    """How many frames the tracker dropped, by reason, from its entry on /diagnostics."""
+    prefix = "dropped: "
+    return {key[len(prefix) :]: int(text) for key, text in status.items() if key.startswith(prefix)}
+
+
+def frames_waiting(status: Mapping[str, str]) -> int:
+    """How many frames the tracker has received and neither tracked nor dropped yet, from the same entry."""
+    received, tracked = int(status["frames received"]), int(status["frames tracked"])
+    return received - tracked - sum(frames_dropped(status).values())
 
 
 def _frame(line: dict[str, Any], pixels: np.ndarray) -> RecordedFrame:

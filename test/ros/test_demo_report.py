@@ -10,7 +10,7 @@ import pytest
 from sam2_core.masks import encode_rle
 from sam2_ros.clicking import choose_things, grid, inner_point
 from sam2_ros.demo_report import Click, latencies_ms, load_clicks, make_report, tracked_rate, tracks
-from sam2_ros.recording import RecordedFrame, RecordedObject, Recording, RecordingWriter, images_seen
+from sam2_ros.recording import Progress, RecordedFrame, RecordedObject, Recording, RecordingWriter
 
 SIZE = (20, 30)
 STEP = 100_000_000  # [ns]
@@ -102,8 +102,8 @@ def test_a_recording_comes_back_as_it_was_written(tmp_path: Path) -> None:
     writer = RecordingWriter(tmp_path)
     for item in FRAMES:
         writer.write(item)
-    writer.note_images(17)
-    assert images_seen(tmp_path) == 17, "known while the recording goes on"
+    writer.note_progress(Progress(images=17, waiting=2))
+    assert Progress.of(tmp_path) == Progress(17, 2), "known while the recording goes on"
     writer.finish({"diagnostics": DIAGNOSTICS})
     recording = Recording.load(tmp_path)
     assert recording.summary["diagnostics"] == DIAGNOSTICS
@@ -112,7 +112,7 @@ def test_a_recording_comes_back_as_it_was_written(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read.image, written.image)
         np.testing.assert_array_equal(read.labels, written.labels)
     np.testing.assert_array_equal(recording.frames[1].objects[0].mask, block(10))
-    assert images_seen(tmp_path / "nothing here") == 0
+    assert Progress.of(tmp_path / "nothing here") == Progress(0, 0)
     assert load_clicks(tmp_path / "nothing here") == []
 
 
