@@ -42,7 +42,7 @@ class PointPrompt:
         points_array = np.asarray(points, np.float32)
         if points_array.size == 0:
             points_array = points_array.reshape(0, 2)
-        labels_array = np.asarray(labels, np.int64)
+        labels_array = np.asarray(labels)
         if points_array.ndim != 2 or points_array.shape[1] != 2:
             raise PromptError(f"points have shape {points_array.shape}; allowed: [P, 2]")
         if labels_array.shape != (len(points_array),):
@@ -60,7 +60,7 @@ class PointPrompt:
         if box_array is None and not len(points_array):
             raise PromptError("the prompt is empty; allowed: points, a box, points and a box, or a mask")
         object.__setattr__(self, "points", points_array)
-        object.__setattr__(self, "labels", labels_array)
+        object.__setattr__(self, "labels", labels_array.astype(np.int64))
         object.__setattr__(self, "box", box_array)
 
     def check(self, size: tuple[int, int]) -> None:
