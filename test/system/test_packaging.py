@@ -3,9 +3,11 @@
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import asdict
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,20 @@ def test_manifest_declares_every_ros_package_that_the_code_imports(manifest: Pac
     imported = set().union(*(_imported_packages(path) for path in code))
     known = {*get_packages_with_prefixes(), "ament_index_python", "launch", "launch_ros"} - {manifest.name}
     assert imported & known <= {dependency.name for dependency in manifest.exec_depends}
+
+
+def test_requirements_name_every_distribution_that_the_code_imports() -> None:
+    code = [path for folder in ("sam2_core", "sam2_ros", "test") for path in ROOT.glob(f"{folder}/**/*.py")]
+    imported = set().union(*(_imported_packages(path) for path in code)) - {"sam2_core", "sam2_ros"}
+    from_ros = {"ament_index_python", *get_packages_with_prefixes()}
+    providers = packages_distributions()
+    required = {
+        re.split(r"[^\w.-]", line)[0].lower().replace("_", "-")
+        for path in (ROOT / "requirements").glob("*.txt")
+        for line in path.read_text().splitlines()
+    }
+    for module in (imported & providers.keys()) - from_ros:
+        assert {name.lower().replace("_", "-") for name in providers[module]} & required, module
 
 
 def test_checkout_and_generated_half_are_one_package() -> None:
