@@ -1,0 +1,182 @@
+"""`sam2-video`: objects that a prompts file describes, segmented through a whole video."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..model import CheckpointError, Sam2Network, load_network
+from ..tracking import PromptError, VideoSegmenter
+from ..video import VideoError
+from ..video_frames import VideoFrames, open_frames
+from .outputs import MAX_ID, write_coco, write_film, write_palette_images
+from .prompts_file import FORMAT, FilePrompt, PromptsFile, PromptsFileError, read_prompts
+from .run import Run, RunError, plan_passes
+
+_DESCRIPTION = """\
+Segments objects through a recorded video. A prompts file says what the objects are: points, boxes or masks
+on some frames. Each object is then tracked to both ends of the video.
+
+VIDEO is a file that FFmpeg reads, or a folder of images (in order of name).
+"""
+_EPILOG = (
+    """\
+written to DIR:
+  masks/00000.png ...  one palette image a frame, as in DAVIS: a pixel's value is the object's id
+  masks.json           all masks in COCO form, run-length encoded
+  overlay.mp4          the video with the objects drawn on it
+  tracks.jsonl         the masks as they are found; the files above are made of it at the end
+
+An interrupted run (Ctrl-C, a full disk, a power cut) goes on when the same command is given again.
+
+"""
+    + FORMAT
+    + """
+examples:
+  sam2-video juggle.mp4 --prompts prompts.yaml --out juggle/
+  sam2-video frames/ --prompts prompts.yaml --out out/ --checkpoint sam2.1_hiera_large.pt --outputs masks
+"""
+)
+_OUTPUTS = ("masks", "json", "overlay")
+_NANOSECONDS = 1_000_000_000
+_INTERRUPTED = 130  # as a shell has it: 128 + SIGINT
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the tool; returns the exit status: 0, or another one after an error was told."""
+    given = _parser().parse_args(arguments)
+    # A service manager's polite request is handled like Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        _segment(given)
+    except (CheckpointError, PromptsFileError, RunError, VideoError) as error:
+        print(f"sam2-video: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        print(
+            f"sam2-video: cannot write{where}: {error.strerror}. What was found so far is in {given.out}; "
+            "the same command goes on from there",
+            file=sys.stderr,
+        )
+        return 1
+    except KeyboardInterrupt:
+        print("sam2-video: interrupted; the same command goes on from here", file=sys.stderr)
+        return _INTERRUPTED
+    return 0
+
+
+def _segment(given: argparse.Namespace) -> None:
+    file = read_prompts(given.prompts)
+    frames = open_frames(given.video, given.rate)
+    placed = [(_frame_of(one, frames), one) for one in file.prompts]
+    network = load_network(given.model, given.checkpoint, given.image_size)
+    segmenter = VideoSegmenter(network, frames)
+    for frame, one in placed:
+        try:
+            segmenter.add_prompt(frame, one.prompt, one.object_id, one.label, clear_previous=False)
+        except PromptError as error:
+            raise one.fails(error) from error
+
+    run = Run(given.out, _identity(given, file, frames, network), given.restart)
+    first = {one.id: segmenter.prompted_frames(one.id)[0] for one in segmenter.objects}
+    passes = plan_passes(first, len(frames), given.direction != "backward", given.direction != "forward")
+    with run.journal:
+        try:
+            run.track(segmenter, passes)
+        except VideoError:
+            if run.journal.lines:
+                _write(given, run, frames)  # what lies before the damage is worth having
+            raise
+        _write(given, run, frames)
+    if frames.early_end:
+        raise VideoError(f"{frames.early_end}; these were segmented")
+
+
+def _frame_of(prompt: FilePrompt, frames: VideoFrames) -> int:
+    """The number of the frame that a prompt is meant on."""
+    if prompt.object_id > MAX_ID:
+        raise prompt.fails(f"object {prompt.object_id}; allowed: 1 to {MAX_ID}, as a palette image holds")
+    for frame in range(len(frames)):
+        if prompt.moment.is_reached(frame, frames.stamp(frame) / _NANOSECONDS):
+            return frame
+    last = len(frames) - 1
+    if prompt.moment.is_time:
+        end = frames.stamp(last) / _NANOSECONDS
+        raise prompt.fails(f"time {prompt.moment.value:g} s is not in the video; allowed: 0 to {end:.3f}")
+    raise prompt.fails(f"frame {prompt.moment.value:g} is not in the video; allowed: 0 to {last}")
+
+
+def _identity(
+    given: argparse.Namespace, file: PromptsFile, frames: VideoFrames, network: Sam2Network
+) -> dict[str, Any]:
+    """What a run depends on; a run with the same of it can be gone on with."""
+    checksum = 0
+    for value in network.state_dict().values():
+        checksum = zlib.crc32(value.numpy().tobytes(), checksum)
+    return {
+        "video": f"{given.video.resolve()}, {len(frames)} frames",
+        "prompts file": file.digest,
+        "model": f"{network.config.name} at {network.config.image_size} px, weights {checksum:08x}",
+        "direction": given.direction,
+    }
+
+
+def _write(given: argparse.Namespace, run: Run, frames: VideoFrames) -> None:
+    if "masks" in given.outputs:
+        write_palette_images(run.journal, given.out / "masks")
+    if "json" in given.outputs:
+        write_coco(run.journal, given.out / "masks.json", frames)
+    if "overlay" in given.outputs:
+        write_film(run.journal, given.out / "overlay.mp4", frames)
+
+
+def _outputs(text: str) -> list[str]:
+    names = text.split(",")
+    if wrong := [name for name in names if name not in _OUTPUTS]:
+        raise argparse.ArgumentTypeError(f"{wrong[0]!r} is unknown; allowed: {', '.join(_OUTPUTS)}")
+    return names
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sam2-video",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("video", type=Path, metavar="VIDEO", help="video file, or folder of images")
+    parser.add_argument("--prompts", type=Path, required=True, metavar="FILE", help="what the objects are")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the results go")
+    parser.add_argument("--model", default="", metavar="NAME", help="model (default: that of the checkpoint)")
+    parser.add_argument(
+        "--checkpoint", default="", metavar="FILE", help="weights (default: the bundled ones)"
+    )
+    parser.add_argument("--image-size", type=int, metavar="PX", help="network input (default: the model's)")
+    parser.add_argument(
+        "--direction",
+        choices=("both", "forward", "backward"),
+        default="both",
+        help="which way objects are tracked from their first prompt (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--outputs",
+        type=_outputs,
+        default=list(_OUTPUTS),
+        metavar="LIST",
+        help=f"what to write: any of {','.join(_OUTPUTS)} (default: all)",
+    )
+    parser.add_argument(
+        "--rate", type=float, default=30.0, metavar="HZ", help="of an image folder (default: %(default)g)"
+    )
+    parser.add_argument("--restart", action="store_true", help="forget the run that is in DIR")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

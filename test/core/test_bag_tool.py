@@ -1,0 +1,283 @@
+"""`sam2-bag` as a user runs it: real bags in, real bags out; mistakes, damage, a full disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from random_checkpoint import write_random_checkpoint
+from rosbags.highlevel import AnyReader
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+
+from sam2_core.masks import decode_rle
+from sam2_core.tools.bag import main
+from sam2_core.tools.bag_files import BagError, BagWriter
+from sam2_core.tools.bag_messages import Messages, nanoseconds
+
+HEIGHT, WIDTH, COUNT = 360, 480, 8
+TOPIC = "/camera/image_raw"
+START = 1_700_000_000_000_000_000
+STEP = 33_333_333
+STORE = get_typestore(Stores.ROS2_HUMBLE)
+PROMPTS = """\
+prompts:
+- {object: 7, label: cup, frame: 1, points: [[240, 180], [5, 5]], labels: [1, 0]}
+- {object: 2, label: plate, time: 0.1, box: [100, 100, 300, 300]}
+- {object: 7, frame: 5, points: [[250, 180]]}
+"""
+
+
+def picture(index: int) -> np.ndarray:
+    image = np.random.default_rng(index).integers(0, 90, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+    image[120:240, 180 + 5 * index : 300 + 5 * index] = (220, 90, 40)
+    return image
+
+
+def header(index: int) -> Any:
+    """Stamped 5 ms before it was recorded."""
+    seconds, rest = divmod(START + index * STEP - 5_000_000, 1_000_000_000)
+    stamp = STORE.types["builtin_interfaces/msg/Time"](sec=seconds, nanosec=rest)
+    return STORE.types["std_msgs/msg/Header"](stamp=stamp, frame_id="camera_optical")
+
+
+def raw_image(index: int) -> Any:
+    bgr = picture(index)[..., ::-1]
+    return STORE.types["sensor_msgs/msg/Image"](
+        header(index), HEIGHT, WIDTH, "bgr8", 0, 3 * WIDTH, np.ascontiguousarray(bgr).reshape(-1)
+    )
+
+
+def png_image(index: int) -> Any:
+    _, data = cv2.imencode(".png", picture(index)[..., ::-1])
+    return STORE.types["sensor_msgs/msg/CompressedImage"](header(index), "png", np.asarray(data).reshape(-1))
+
+
+def write_bag(path: Path, storage: StoragePlugin, compressed: bool = False) -> Path:
+    """The same pictures as raw and as compressed images, and a topic without images."""
+    writer = Writer(path, version=8, storage_plugin=storage)
+    if compressed:
+        writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+    with writer:
+        for topic, make in ((TOPIC, raw_image), (f"{TOPIC}/compressed", png_image)):
+            kind = make(0).__msgtype__
+            connection = writer.add_connection(topic, kind, typestore=STORE)
+            for index in range(COUNT):
+                writer.write(
+                    connection, START + index * STEP, STORE.serialize_cdr(make(index), kind).tobytes()
+                )
+        connection = writer.add_connection("/chatter", "std_msgs/msg/String", typestore=STORE)
+        text = STORE.types["std_msgs/msg/String"]("hello")
+        writer.write(connection, START, STORE.serialize_cdr(text, text.__msgtype__).tobytes())
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Bags of both kinds, prompts and weights."""
+    folder = tmp_path_factory.mktemp("bag")
+    write_bag(folder / "mcap", StoragePlugin.MCAP)
+    write_bag(folder / "sqlite3", StoragePlugin.SQLITE3)
+    (folder / "prompts.yaml").write_text(PROMPTS)
+    write_random_checkpoint(folder / "pico.safetensors")
+    return folder
+
+
+def arguments(
+    folder: Path, bag: str, out: Path, prompts: str = "prompts.yaml", topic: str = TOPIC
+) -> list[str]:
+    return [
+        str(folder / bag),
+        *("--topic", topic),
+        *("--prompts", str(folder / prompts)),
+        *("--checkpoint", str(folder / "pico.safetensors")),
+        *("--out", str(out)),
+    ]
+
+
+Contents = dict[str, list[tuple[int, Any]]]
+
+
+def read(path: Path) -> Contents:
+    """All messages of a bag by topic, each with its time."""
+    contents: Contents = {}
+    with AnyReader([path]) as reader:
+        for connection, stamp, data in reader.messages():
+            message = reader.deserialize(data, connection.msgtype)
+            contents.setdefault(connection.topic, []).append((stamp, message))
+    return contents
+
+
+def texts(messages: list[tuple[int, Any]]) -> list[tuple[int, str]]:
+    """Messages of two bags to be compared; as objects they differ in type."""
+    return [(stamp, str(message)) for stamp, message in messages]
+
+
+@pytest.fixture(scope="module")
+def written(folder: Path) -> Contents:
+    assert main([*arguments(folder, "mcap", folder / "out"), "--images"]) == 0
+    return read(folder / "out")
+
+
+def error(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().err
+
+
+def test_the_topics_are_those_of_the_node(written: Contents) -> None:
+    per_object = {f"/sam2/objects/id_{key}/{name}" for key in (2, 7) for name in ("mask", "visibility")}
+    images = {"/sam2/labels", "/sam2/overlay/compressed"}
+    assert written.keys() == {"/sam2/masks", "/sam2/objects"} | images | per_object
+
+
+def test_every_image_has_its_masks_with_its_own_time_and_header(written: Contents) -> None:
+    masks = written["/sam2/masks"]
+    assert [stamp for stamp, _ in masks] == [START + index * STEP for index in range(COUNT)]
+    for index, (_, message) in enumerate(masks):
+        assert nanoseconds(message.header.stamp) == nanoseconds(header(index).stamp)
+        assert message.header.frame_id == "camera_optical"
+        expected = [key for key, first in ((2, 3), (7, 1)) if index >= first]
+        assert [one.id for one in message.objects] == expected
+        for one in message.objects:
+            assert one.label == {2: "plate", 7: "cup"}[one.id]
+            assert (one.mask.height, one.mask.width) == (HEIGHT, WIDTH)
+            assert one.visible == (one.score > 0)
+
+
+def test_all_topics_tell_the_same(written: Contents) -> None:
+    for stamp, message in written["/sam2/masks"]:
+        labels = np.zeros((HEIGHT, WIDTH), np.uint16)
+        for one in message.objects:
+            mask = decode_rle(one.mask.counts, HEIGHT, WIDTH)
+            labels[mask] = one.id
+            image = dict(written[f"/sam2/objects/id_{one.id}/mask"])[stamp]
+            assert image.encoding == "mono8"
+            assert np.array_equal(image.data.reshape(HEIGHT, WIDTH) > 0, mask)
+            seen = dict(written[f"/sam2/objects/id_{one.id}/visibility"])[stamp]
+            assert (seen.visible, seen.score) == (one.visible, one.score)
+        image = dict(written["/sam2/labels"])[stamp]
+        assert image.encoding == "16UC1"
+        assert np.array_equal(image.data.view(np.uint16).reshape(HEIGHT, WIDTH), labels)
+        overlay = dict(written["/sam2/overlay/compressed"])[stamp]
+        assert cv2.imdecode(overlay.data, cv2.IMREAD_COLOR).shape == (HEIGHT, WIDTH, 3)
+
+
+def test_new_objects_are_announced_with_their_first_stamp(written: Contents) -> None:
+    announced = [
+        (stamp, [(one.id, one.label, nanoseconds(one.since)) for one in message.objects])
+        for stamp, message in written["/sam2/objects"]
+    ]
+    cup = (7, "cup", nanoseconds(header(1).stamp))
+    plate = (2, "plate", nanoseconds(header(3).stamp))
+    assert announced == [(START + STEP, [cup]), (START + 3 * STEP, [plate, cup])]
+
+
+@pytest.mark.parametrize(
+    ("bag", "topic", "storage"),
+    [
+        ("sqlite3", TOPIC, "sqlite3"),
+        ("mcap", f"{TOPIC}/compressed", "mcap"),
+        ("mcap/mcap.mcap", TOPIC, "mcap"),
+    ],
+)
+def test_either_storage_and_either_kind_of_image_give_the_same_masks(
+    folder: Path, written: Contents, tmp_path: Path, bag: str, topic: str, storage: str
+) -> None:
+    assert main([*arguments(folder, bag, tmp_path / "out", topic=topic), "--storage", storage]) == 0
+    contents = read(tmp_path / "out")
+    assert texts(contents["/sam2/masks"]) == texts(written["/sam2/masks"])
+    assert "/sam2/labels" not in contents
+
+
+def test_a_missing_topic_is_named_with_those_that_are_there(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(folder, "mcap", tmp_path / "out", topic="/camera")) == 1
+    assert f"topic /camera is not in it; allowed: {TOPIC}, {TOPIC}/compressed" in error(capsys)
+    assert main(arguments(folder, "mcap", tmp_path / "out", topic="/chatter")) == 1
+    assert "topic /chatter is std_msgs/msg/String; allowed:" in error(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ("frame: 99, points: [[1, 1]]", "bad.yaml:1: frame 99 is not in the bag; allowed: 0 to 7"),
+        ("time: 4, points: [[1, 1]]", "bad.yaml:1: time 4 s is not in the bag; allowed: 0 to 0.233"),
+        ("frame: 0, points: [[999, 1]]", "bad.yaml:1: point (999, 1); allowed: 0 <= x <= 480"),
+        ("frame: 0, point: [[9, 1]]", "bad.yaml:1: unknown field 'point'; allowed: object,"),
+    ],
+)
+def test_a_mistake_in_the_prompts_is_told(
+    folder: Path, tmp_path: Path, prompt: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "bad.yaml").write_text("prompts: [{object: 1, " + prompt + "}]")
+    assert main(arguments(folder, "mcap", tmp_path / "out", prompts="bad.yaml")) == 1
+    assert message in error(capsys)
+
+
+def test_each_unusable_bag_is_named(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(folder, "none", tmp_path / "out")) == 1
+    assert "none: no such bag" in error(capsys)
+    data = (folder / "mcap" / "mcap.mcap").read_bytes()
+    (folder / "cut.mcap").write_bytes(data[: len(data) // 2])
+    assert main(arguments(folder, "cut.mcap", tmp_path / "out")) == 1
+    assert "cut.mcap: not a readable bag (" in error(capsys)
+    (tmp_path / "there").mkdir()
+    assert main(arguments(folder, "mcap", tmp_path / "there")) == 1
+    assert "there exists; allowed: a folder that does not" in error(capsys)
+
+
+def test_what_was_tracked_before_a_broken_chunk_is_readable(
+    folder: Path, written: Contents, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_bag(tmp_path / "broken", StoragePlugin.MCAP, compressed=True) / "broken.mcap"
+    data = bytearray(path.read_bytes())
+    third = _chunks(data)[2]
+    data[third + 45 : third + 65] = bytes(20)  # where the compressed content begins
+    path.write_bytes(data)
+    assert main(arguments(folder, str(path.parent), tmp_path / "out")) == 1
+    assert "damaged after image" in (told := error(capsys))
+    assert TOPIC in told
+    masks = read(tmp_path / "out")["/sam2/masks"]
+    assert 0 < len(masks) < COUNT
+    assert texts(masks) == texts(written["/sam2/masks"][: len(masks)])
+
+
+def _chunks(data: bytes) -> list[int]:
+    """Where the chunks of an MCAP file begin: records are an opcode, a length of 8 bytes, and content."""
+    place, chunks = 8, []
+    while data[place] != 0x0F:
+        if data[place] == 0x06:
+            chunks.append(place)
+        place += 9 + int.from_bytes(data[place + 1 : place + 9], "little")
+    return chunks
+
+
+def test_a_full_disk_is_told_before_it_spoils_the_bag(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [*arguments(folder, "mcap", tmp_path / "out"), "--min-free", str(10**12)]
+    assert main(given) == 1
+    assert "out: No space left on device. What was written so far can be read" in error(capsys)
+    assert read(tmp_path / "out") == {}
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_a_bag_that_was_given_up_holds_what_was_written(tmp_path: Path, storage: str) -> None:
+    messages = Messages()
+
+    def write_and_give_up() -> None:
+        with BagWriter(tmp_path / "out", storage, messages.typestore, min_free=0) as writer:
+            writer.write("/a", messages.masks(messages.header(header(0)), []), START)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_and_give_up()
+    ((stamp, message),) = read(tmp_path / "out")["/a"]
+    assert stamp == START
+    assert message.header.frame_id == "camera_optical"
+    with pytest.raises(BagError, match="exists; allowed"):
+        BagWriter(tmp_path / "out", storage, messages.typestore, min_free=0)
