@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import contextlib
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Protocol
@@ -129,7 +130,12 @@ def _fill(
 
 @lru_cache(maxsize=4)
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+    try:
+        return ImageFont.load_default(size)
+    except TypeError:  # Pillow before 10.1, as in Debian 12 and Ubuntu 22.04, brings no font that scales
+        with contextlib.suppress(OSError):
+            return ImageFont.truetype("DejaVuSans.ttf", size)
+        return ImageFont.load_default()
 
 
 @lru_cache(maxsize=256)
