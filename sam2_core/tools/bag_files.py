@@ -145,7 +145,8 @@ class BagWriter:
         self._typestore = typestore
         self._min_free = min_free
         self._connections: dict[str, Connection] = {}
-        self._writer = Writer(path, version=9, storage_plugin=StoragePlugin[storage.upper()])
+        # The newest version that the tools of Humble read.
+        self._writer = Writer(path, version=8, storage_plugin=StoragePlugin[storage.upper()])
 
     def write(self, topic: str, message: Any, stamp: int, latched: bool = False) -> None:
         """Adds a message, recorded at `stamp` [ns].

@@ -62,13 +62,15 @@ def write_bag(path: Path, storage: StoragePlugin, compressed: bool = False) -> P
     if compressed:
         writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
     with writer:
-        for topic, make in ((TOPIC, raw_image), (f"{TOPIC}/compressed", png_image)):
-            kind = make(0).__msgtype__
-            connection = writer.add_connection(topic, kind, typestore=STORE)
-            for index in range(COUNT):
-                writer.write(
-                    connection, START + index * STEP, STORE.serialize_cdr(make(index), kind).tobytes()
-                )
+        topics = {TOPIC: raw_image, f"{TOPIC}/compressed": png_image}
+        kinds = {topic: make(0).__msgtype__ for topic, make in topics.items()}
+        connections = {
+            topic: writer.add_connection(topic, kind, typestore=STORE) for topic, kind in kinds.items()
+        }
+        for index in range(COUNT):
+            for topic, make in topics.items():
+                data = STORE.serialize_cdr(make(index), kinds[topic]).tobytes()
+                writer.write(connections[topic], START + index * STEP, data)
         connection = writer.add_connection("/chatter", "std_msgs/msg/String", typestore=STORE)
         text = STORE.types["std_msgs/msg/String"]("hello")
         writer.write(connection, START, STORE.serialize_cdr(text, text.__msgtype__).tobytes())
