@@ -25,7 +25,12 @@ def encode_rle(mask: NDArray[np.bool_]) -> str:
 
     mask: bool [H, W]. The same string, byte for byte, as `pycocotools.mask.encode` gives.
     """
-    runs = _runs(mask)
+    return compress_runs(run_lengths(mask))
+
+
+def compress_runs(runs: NDArray[np.int64]) -> str:
+    """The COCO `counts` string of run lengths, int64 [R]."""
+    runs = runs.copy()
     runs[3:] -= runs[1:-2].copy()
     # ~x for a negative x needs the same number of bits beside the sign.
     magnitude = np.where(runs < 0, ~runs, runs)
@@ -70,6 +75,11 @@ def decode_rle(counts: str | bytes, height: int, width: int) -> NDArray[np.bool_
         raise ValueError(
             f"counts covers {runs.sum()} pixels, an image of {width}x{height} has {height * width}"
         )
+    return mask_of_runs(runs, height, width)
+
+
+def mask_of_runs(runs: NDArray[np.int64], height: int, width: int) -> NDArray[np.bool_]:
+    """The mask, bool [height, width], of run lengths, int64 [R], that fill it exactly."""
     columns = np.repeat(np.arange(runs.size) % 2 == 1, runs).reshape(width, height)
     return np.ascontiguousarray(columns.T)
 
@@ -86,8 +96,8 @@ def tight_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def _runs(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Run lengths of a mask bool [H, W] in column-major order, the first of them background."""
+def run_lengths(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Run lengths, int64 [R], of a mask bool [H, W] in column-major order, the first of them background."""
     height, width = mask.shape
     if mask.size == 0:
         return np.zeros(1, np.int64)

@@ -9,6 +9,7 @@ from .errors import (
     TrackingError,
     UnknownObjectError,
 )
+from .frames import HeldFrame
 from .image import EncodedImage, ImageSegmenter
 from .options import TrackerOptions, VideoOptions
 from .prompts import MaskPrompt, PointPrompt, Prompt
@@ -22,6 +23,7 @@ __all__ = [
     "FrameRangeError",
     "FrameResult",
     "FrameSource",
+    "HeldFrame",
     "ImageSegmenter",
     "MaskPrompt",
     "ObjectResult",

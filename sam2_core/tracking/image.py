@@ -71,7 +71,7 @@ class ImageSegmenter:
     ) -> None:
         self.options = options
         self.threshold = threshold
-        self._backend = backend
+        self.backend = backend
         self._image: EncodedImage | None = None
 
     @torch.inference_mode()
@@ -86,9 +86,9 @@ class ImageSegmenter:
                 raise ValueError(f"image is {image.dtype} {image.shape}; allowed: uint8 [H, W, 3], not empty")
         if not images:
             return []
-        size = self._backend.config.image_size
+        size = self.backend.config.image_size
         pixels = torch.stack([preprocess(image, size) for image in images])
-        features = self._backend.encode_image(pixels.to(self._backend.device))
+        features = self.backend.encode_image(pixels.to(self.backend.device))
         return [
             EncodedImage(features[i : i + 1], (image.shape[0], image.shape[1]))
             for i, image in enumerate(images)
@@ -180,7 +180,7 @@ class ImageSegmenter:
         self, image: int, size: tuple[int, int], prompt: Prompt, previous: NDArray[np.float32] | None
     ) -> _Question:
         prompt.check(size)
-        config, device = self._backend.config, self._backend.device
+        config, device = self.backend.config, self.backend.device
         logits: Tensor | None = None
         if previous is not None:
             expected = (config.mask_size, config.mask_size)
@@ -196,7 +196,7 @@ class ImageSegmenter:
 
     def _decode(self, images: Sequence[EncodedImage], questions: Sequence[_Question]) -> DecodedMasks:
         """Decodes questions of one form, on one image or on several."""
-        backend = self._backend
+        backend = self.backend
         asked = sorted({question.image for question in questions})
         parts = [images[i].features.to(backend.device) for i in asked]
         features = parts[0]

@@ -142,6 +142,14 @@ class StreamingTracker:
         self._objects.clear()
         self._next_id = 1
 
+    def held_frame(self, stamp: int | None = None) -> HeldFrame:
+        """A frame that may be prompted, by its stamp [ns]; None means the newest.
+
+        Raises:
+            FrameNotHeldError: the frame is not held.
+        """
+        return self._frames.find(stamp)
+
     def _find(self, object_id: int) -> _Object:
         if object_id not in self._objects:
             allowed = ", ".join(map(str, self._objects)) or "none, nothing is tracked"
