@@ -11,10 +11,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..model import CheckpointError, load_network
+from ..model import CheckpointError
 from ..tracking import FrameResult, ObjectResult, PromptError, StreamingTracker, TrackedObject, TrackerOptions
 from .bag_files import BagError, BagImage, BagImages, BagWriter
 from .bag_messages import MessageDefinitionsError, Messages, nanoseconds
+from .network import add_network_options, load_given_network
 from .prompts_file import FORMAT, FilePrompt, PromptsFileError, read_prompts
 
 _DESCRIPTION = """\
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _track(given: argparse.Namespace) -> None:
     prompts = read_prompts(given.prompts).prompts
     tracker = StreamingTracker(
-        load_network(given.model, given.checkpoint, given.image_size),
+        load_given_network(given),
         TrackerOptions(max_objects=len({one.object_id for one in prompts})),
     )
     messages = Messages()
@@ -198,6 +199,7 @@ def _parser() -> argparse.ArgumentParser:
         "--checkpoint", default="", metavar="FILE", help="weights (default: the bundled ones)"
     )
     parser.add_argument("--image-size", type=int, metavar="PX", help="network input (default: the model's)")
+    add_network_options(parser)
     return parser
 
 

@@ -61,12 +61,13 @@ class Run:
         folder: where the run lies; made if it is missing.
         identity: what makes this run what it is (video, prompts, model); one of the same identity goes on.
         restart: forget what is there.
+        device: where the network runs.
 
     Raises:
         RunError: the folder holds a run of another identity.
     """
 
-    def __init__(self, folder: Path, identity: dict[str, Any], restart: bool) -> None:
+    def __init__(self, folder: Path, identity: dict[str, Any], restart: bool, device: str) -> None:
         self._about = folder / "run.json"
         self._progress = folder / "progress.pt"
         folder.mkdir(parents=True, exist_ok=True)
@@ -83,7 +84,7 @@ class Run:
         self._saved: dict[str, Any] = {"bytes": 0, "memories": {}}
         tracks = folder / "tracks.jsonl"
         if self._progress.exists():
-            self._saved = torch.load(self._progress, weights_only=True)
+            self._saved = torch.load(self._progress, map_location=device, weights_only=True)
             if not tracks.exists() or tracks.stat().st_size < self._saved["bytes"]:
                 raise RunError(f"{tracks} is shorter than when the run was left; allowed: --restart")
         self.journal = Journal(tracks, self._saved["bytes"])

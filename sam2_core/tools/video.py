@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import bisect
 import signal
 import sys
 import zlib
@@ -10,10 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..model import CheckpointError, Sam2Network, load_network
+from ..model import CheckpointError, Sam2Network
 from ..tracking import PromptError, VideoSegmenter
 from ..video import VideoError
 from ..video_frames import VideoFrames, open_frames
+from .network import add_network_options, load_given_network
 from .outputs import MAX_ID, write_coco, write_film, write_palette_images
 from .prompts_file import FORMAT, FilePrompt, PromptsFile, PromptsFileError, read_prompts
 from .run import Run, RunError, plan_passes
@@ -75,7 +77,7 @@ def _segment(given: argparse.Namespace) -> None:
     file = read_prompts(given.prompts)
     frames = open_frames(given.video, given.rate)
     placed = [(_frame_of(one, frames), one) for one in file.prompts]
-    network = load_network(given.model, given.checkpoint, given.image_size)
+    network = load_given_network(given)
     segmenter = VideoSegmenter(network, frames)
     for frame, one in placed:
         try:
@@ -83,7 +85,7 @@ def _segment(given: argparse.Namespace) -> None:
         except PromptError as error:
             raise one.fails(error) from error
 
-    run = Run(given.out, _identity(given, file, frames, network), given.restart)
+    run = Run(given.out, _identity(given, file, frames, network), given.restart, given.device)
     first = {one.id: segmenter.prompted_frames(one.id)[0] for one in segmenter.objects}
     passes = plan_passes(first, len(frames), given.direction != "backward", given.direction != "forward")
     with run.journal:
@@ -102,9 +104,13 @@ def _frame_of(prompt: FilePrompt, frames: VideoFrames) -> int:
     """The number of the frame that a prompt is meant on."""
     if prompt.object_id > MAX_ID:
         raise prompt.fails(f"object {prompt.object_id}; allowed: 1 to {MAX_ID}, as a palette image holds")
-    for frame in range(len(frames)):
-        if prompt.moment.is_reached(frame, frames.stamp(frame) / _NANOSECONDS):
-            return frame
+
+    def is_reached(frame: int) -> bool:
+        return prompt.moment.is_reached(frame, frames.stamp(frame) / _NANOSECONDS)
+
+    found = bisect.bisect_left(range(len(frames)), True, key=is_reached)
+    if found < len(frames):
+        return found
     last = len(frames) - 1
     if prompt.moment.is_time:
         end = frames.stamp(last) / _NANOSECONDS
@@ -118,7 +124,7 @@ def _identity(
     """What a run depends on; a run with the same of it can be gone on with."""
     checksum = 0
     for value in network.state_dict().values():
-        checksum = zlib.crc32(value.numpy().tobytes(), checksum)
+        checksum = zlib.crc32(value.cpu().numpy().tobytes(), checksum)
     return {
         "video": f"{given.video.resolve()}, {len(frames)} frames",
         "prompts file": file.digest,
@@ -175,6 +181,7 @@ def _parser() -> argparse.ArgumentParser:
         "--rate", type=float, default=30.0, metavar="HZ", help="of an image folder (default: %(default)g)"
     )
     parser.add_argument("--restart", action="store_true", help="forget the run that is in DIR")
+    add_network_options(parser)
     return parser
 
 

@@ -1,0 +1,30 @@
+"""The options by which every tracking tool is told its network."""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+
+from ..model import Sam2Network, load_network
+
+
+def add_network_options(parser: argparse.ArgumentParser) -> None:
+    """Adds --model, --checkpoint, --image-size and --device."""
+    options = parser.add_argument_group("the network")
+    options.add_argument("--model", default="", metavar="NAME", help="model (default: the checkpoint's own)")
+    options.add_argument(
+        "--checkpoint", default="", metavar="FILE", help="weights (default: those of the package)"
+    )
+    options.add_argument("--image-size", type=int, metavar="PX", help="its input (default: the model's own)")
+    options.add_argument(
+        "--device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        choices=("cpu", "cuda"),
+        help="where it runs (default: %(default)s here)",
+    )
+
+
+def load_given_network(given: argparse.Namespace) -> Sam2Network:
+    """The network of the options. Raises CheckpointError."""
+    return load_network(given.model, given.checkpoint, given.image_size).to(given.device)
