@@ -14,6 +14,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.duration import Duration
+from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -21,7 +22,8 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from sam2_core.video import TimedImage, VideoError
+from sam2_core.scenes.rendering import RenderingUnavailableError
+from sam2_core.video import TimedImage
 from sam2_ros.images import image_from_array, jpeg_from_array
 
 # Best effort as cameras are; deep enough that a reader that is late for a moment loses nothing.
@@ -120,29 +122,32 @@ class CameraNode(Node, Generic[Frame]):
 def run_camera(make: Callable[[], CameraNode[Any]]) -> None:
     """The body of a camera's program: makes the node and plays it until its end, SIGINT or SIGTERM.
 
-    Exits with status 1 and one clear line where the source cannot be played.
+    Exits with status 1 and one clear line where a parameter is wrong or the source cannot be played.
     """
     # rclpy's own handler would pull the context away from under the frame that is being published.
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = make()
-    except VideoError as error:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: node.stop())
+        _play(node)
+    except (ParameterException, ValueError, RenderingUnavailableError) as error:
         raise SystemExit(f"error: {error}") from None
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: node.stop())
+    finally:
+        rclpy.shutdown()
+
+
+def _play(node: CameraNode[Any]) -> None:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     thread = threading.Thread(target=_spin, args=(executor,))
     thread.start()
     try:
         node.play()
-    except VideoError as error:
-        raise SystemExit(f"error: {error}") from None
     finally:
         executor.shutdown()
         thread.join()
         node.destroy_node()
-        rclpy.shutdown()
 
 
 def camera_info(width: int, height: int, intrinsics: np.ndarray | None, header: Header) -> CameraInfo:

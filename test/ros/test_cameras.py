@@ -23,7 +23,7 @@ from sam2_core.video import VideoWriter
 from sam2_ros.images import rgb_from_compressed, rgb_from_image
 from sam2_ros.processes import ProcessDiedError, Programs, ros_arguments
 
-PATIENCE = 60.0  # [s]
+PATIENCE = 180.0  # [s]
 FRAMES, RATE = 10, 50
 
 
@@ -87,7 +87,7 @@ def stamp(message: Any) -> int:
     return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
 
 
-def play(programs: Programs, source: Path, **parameters: object) -> Any:
+def play(programs: Programs, source: Path, /, **parameters: object) -> Any:
     return programs.start(
         "video publisher",
         "sam2_ros.video_publisher",
@@ -159,6 +159,19 @@ def test_an_unplayable_source_is_one_clear_line(
     with pytest.raises(ProcessDiedError, match=r"the video publisher died \(exit status 1\)") as death:
         listener.wait_for(lambda: camera.finished)
     assert f"error: {source}: {reason}" in str(death.value)
+    assert "Traceback" not in str(death.value)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "named"),
+    [({"rate": -1.0}, "rate"), ({"frames": "many"}, "frames"), ({"source": ""}, "source")],
+)
+def test_a_wrong_parameter_is_named_in_one_line(
+    parameters: dict[str, object], named: str, clip: Path, programs: Programs, listener: Listener
+) -> None:
+    camera = play(programs, clip, **parameters)
+    with pytest.raises(ProcessDiedError, match=rf"error: .*{named}") as death:
+        listener.wait_for(lambda: camera.finished)
     assert "Traceback" not in str(death.value)
 
 
