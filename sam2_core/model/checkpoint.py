@@ -22,8 +22,6 @@ from torch import Tensor
 
 from .config import CONFIGS, Sam2Config
 from .huggingface import describe, from_hugging_face, is_hugging_face, read_image_size, to_hugging_face
-from .image_network import ImageNetwork
-from .network import Sam2Network
 
 _SHOWN = 5
 """Keys that an error message lists at most."""
@@ -40,7 +38,7 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint file holds, checked to be complete."""
+    """What a checkpoint file holds."""
 
     path: Path
     kind: str
@@ -69,15 +67,14 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path, model: str = "") -> Checkpoint:
-    """Reads a checkpoint of any kind, without running any code in it.
+    """Reads a checkpoint of any kind, without running any code in it; `check_state` says whether it is whole.
 
     Args:
         path: the file, or a folder with config.json and model.safetensors.
         model: a name in `CONFIGS` that it must be of; empty: recognised from its keys.
 
     Raises:
-        CheckpointError: it is missing, damaged, holds more than tensors, or is of another or no known model;
-            keys that are missing, unexpected or of another shape are named.
+        CheckpointError: it is missing, damaged, holds more than tensors, or is of no known model.
     """
     settings = _read_config(path) if path.is_dir() else {}
     state = _read_tensors(path / _WEIGHTS if path.is_dir() else path)
@@ -88,7 +85,6 @@ def read_checkpoint(path: Path, model: str = "") -> Checkpoint:
     config = CONFIGS[model] if model else _recognise(state)
     if config is None:
         raise CheckpointError(f"checkpoint {path} is of no known model; allowed: {', '.join(CONFIGS)}")
-    _check_state(state, config, images_only, path)
     _check_settings(settings, describe(config, images_only), path, config.name)
     if size := read_image_size(settings):
         config = replace(config, image_size=size)
@@ -97,6 +93,33 @@ def read_checkpoint(path: Path, model: str = "") -> Checkpoint:
     else:
         kind = "safetensors with Meta's names" if path.suffix == ".safetensors" else "Meta .pt"
     return Checkpoint(path, kind, config, state, images_only)
+
+
+def check_state(checkpoint: Checkpoint, expected: Mapping[str, Tensor]) -> None:
+    """Compares a checkpoint with the state dict of the network that it is meant for.
+
+    Raises:
+        CheckpointError: keys are missing, unexpected or of another shape; the message names them.
+    """
+    state = checkpoint.state
+    problems = {
+        "missing": sorted(expected.keys() - state.keys()),
+        "unexpected": sorted(state.keys() - expected.keys()),
+        "of another shape": [
+            f"{key} {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}"
+            for key in sorted(expected.keys() & state.keys())
+            if state[key].shape != expected[key].shape
+        ],
+    }
+    told = [
+        f"{len(keys)} keys {kind}: {', '.join(keys[:_SHOWN])}{', ...' if len(keys) > _SHOWN else ''}"
+        for kind, keys in problems.items()
+        if keys
+    ]
+    if told:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.path} is not of model {checkpoint.config.name}: {'; '.join(told)}"
+        )
 
 
 def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -196,27 +219,6 @@ def _recognise(state: Mapping[str, Tensor]) -> Sam2Config | None:
         if facts == (patch.shape[0], len(blocks), generation):
             return config
     return None
-
-
-def _check_state(state: Mapping[str, Tensor], config: Sam2Config, images_only: bool, path: Path) -> None:
-    with torch.device("meta"):  # shapes only
-        expected = (ImageNetwork if images_only else Sam2Network)(config).state_dict()
-    problems = {
-        "missing": sorted(expected.keys() - state.keys()),
-        "unexpected": sorted(state.keys() - expected.keys()),
-        "of another shape": [
-            f"{key} {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}"
-            for key in sorted(expected.keys() & state.keys())
-            if state[key].shape != expected[key].shape
-        ],
-    }
-    told = [
-        f"{len(keys)} keys {kind}: {', '.join(keys[:_SHOWN])}{', ...' if len(keys) > _SHOWN else ''}"
-        for kind, keys in problems.items()
-        if keys
-    ]
-    if told:
-        raise CheckpointError(f"checkpoint {path} is not of model {config.name}: {'; '.join(told)}")
 
 
 def _check_settings(found: Mapping[str, Any], expected: Mapping[str, Any], path: Path, name: str) -> None:

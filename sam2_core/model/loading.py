@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
-from .checkpoint import Checkpoint, CheckpointError, read_checkpoint
+from .checkpoint import Checkpoint, CheckpointError, check_state, read_checkpoint
 from .config import CONFIGS
 from .image_network import ImageNetwork
 from .network import Sam2Network
+
+_Network = TypeVar("_Network", bound=ImageNetwork)
 
 BUNDLED_WEIGHTS = Path(__file__).parent.parent / "weights"
 """Where the weights that come with the package lie: one `<model name>.safetensors` each."""
@@ -33,9 +36,7 @@ def load_network(model: str = "", checkpoint: str | Path = "", image_size: int |
             f"checkpoint {found.path} holds the image half of {found.config.name} only, no memory: "
             "images can be segmented with it (load_image_network), videos cannot be tracked"
         )
-    network = Sam2Network(found.config)
-    network.load_state_dict(found.state)
-    return network.eval().requires_grad_(False)
+    return _filled(Sam2Network(found.config), found)
 
 
 def load_image_network(
@@ -46,27 +47,34 @@ def load_image_network(
     The arguments and errors are the same. From a whole checkpoint it gives the whole network.
     """
     found = _find(model, checkpoint, image_size)
-    network = (ImageNetwork if found.images_only else Sam2Network)(found.config)
-    network.load_state_dict(found.state)
-    return network.eval().requires_grad_(False)
+    return _filled((ImageNetwork if found.images_only else Sam2Network)(found.config), found)
 
 
 def find_checkpoint(model: str = "", checkpoint: str | Path = "") -> Checkpoint:
-    """The checkpoint that `load_network` would load; the arguments and errors are the same."""
-    if model and model not in CONFIGS:
-        raise CheckpointError(f"model {model!r} is unknown; allowed: {', '.join(CONFIGS)}")
-    if checkpoint:
-        return read_checkpoint(Path(checkpoint).expanduser(), model)
-    path = BUNDLED_WEIGHTS / f"{model or 'sam2_pico'}.safetensors"
-    if not path.is_file():
-        raise CheckpointError(f"model {model!r} comes without weights: give its checkpoint file")
-    return read_checkpoint(path, model)
+    """The checkpoint that `load_image_network` would load, whole; the arguments and errors are the same."""
+    found = _find(model, checkpoint, None)
+    check_state(found, (ImageNetwork if found.images_only else Sam2Network)(found.config).state_dict())
+    return found
 
 
 def _find(model: str, checkpoint: str | Path, image_size: int | None) -> Checkpoint:
-    found = find_checkpoint(model, checkpoint)
+    if model and model not in CONFIGS:
+        raise CheckpointError(f"model {model!r} is unknown; allowed: {', '.join(CONFIGS)}")
+    path = Path(checkpoint).expanduser()
+    if not checkpoint:
+        path = BUNDLED_WEIGHTS / f"{model or 'sam2_pico'}.safetensors"
+        if not path.is_file():
+            raise CheckpointError(f"model {model!r} comes without weights: give its checkpoint file")
+    found = read_checkpoint(path, model)
     if image_size is None:
         return found
     if image_size <= 0 or image_size % 32:
         raise CheckpointError(f"image_size {image_size} is not allowed: a positive multiple of 32 is")
     return replace(found, config=replace(found.config, image_size=image_size))
+
+
+def _filled(network: _Network, checkpoint: Checkpoint) -> _Network:
+    """The network with a checkpoint's weights, ready for inference."""
+    check_state(checkpoint, network.state_dict())
+    network.load_state_dict(checkpoint.state)
+    return network.eval().requires_grad_(False)
