@@ -194,11 +194,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MB",
         help="stop while so much is free on the disk, so that the bag can be finished (default: %(default)s)",
     )
-    parser.add_argument("--model", default="", metavar="NAME", help="model (default: that of the checkpoint)")
-    parser.add_argument(
-        "--checkpoint", default="", metavar="FILE", help="weights (default: the bundled ones)"
-    )
-    parser.add_argument("--image-size", type=int, metavar="PX", help="network input (default: the model's)")
     add_network_options(parser)
     return parser
 

@@ -159,11 +159,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("video", type=Path, metavar="VIDEO", help="video file, or folder of images")
     parser.add_argument("--prompts", type=Path, required=True, metavar="FILE", help="what the objects are")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the results go")
-    parser.add_argument("--model", default="", metavar="NAME", help="model (default: that of the checkpoint)")
-    parser.add_argument(
-        "--checkpoint", default="", metavar="FILE", help="weights (default: the bundled ones)"
-    )
-    parser.add_argument("--image-size", type=int, metavar="PX", help="network input (default: the model's)")
     parser.add_argument(
         "--direction",
         choices=("both", "forward", "backward"),
