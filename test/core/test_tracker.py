@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from random_weights import tracking_network
-from scenario import clip
+from scenario import EncodedOnce, clip
 
-from sam2_core.model import Sam2Network
+from sam2_core.backends import Backend
 from sam2_core.tracking import (
     FrameNotHeldError,
     FrameResult,
@@ -33,13 +33,13 @@ BOX = PointPrompt(box=[40, 50, 150, 200])
 
 
 @pytest.fixture(scope="module")
-def network() -> Sam2Network:
+def network() -> Backend:
     """The smallest configuration, whose objects come and go."""
-    return tracking_network("sam2_pico", FRAMES, 128, "both signs")
+    return EncodedOnce(tracking_network("sam2_pico", FRAMES, 128, "both signs"))
 
 
 @pytest.fixture
-def tracker(network: Sam2Network) -> StreamingTracker:
+def tracker(network: Backend) -> StreamingTracker:
     return StreamingTracker(network)
 
 
@@ -132,7 +132,7 @@ def test_an_object_knows_since_when_it_is_tracked(tracker: StreamingTracker) -> 
     assert [one.since for one in tracker.objects] == [3, 1]
 
 
-def test_a_batch_gives_each_object_what_it_gets_alone(network: Sam2Network) -> None:
+def test_a_batch_gives_each_object_what_it_gets_alone(network: Backend) -> None:
     prompts = {0: CLICK, 2: BOX, 7: OTHER_CLICK}
     together = StreamingTracker(network)
     alone = {frame: StreamingTracker(network) for frame in prompts}
@@ -148,7 +148,7 @@ def test_a_batch_gives_each_object_what_it_gets_alone(network: Sam2Network) -> N
                 assert_equal_but_for_rounding(result.objects[position], expected.objects[0])
 
 
-def test_removing_an_object_changes_nothing_for_the_others(network: Sam2Network) -> None:
+def test_removing_an_object_changes_nothing_for_the_others(network: Backend) -> None:
     kept, lonely = StreamingTracker(network), StreamingTracker(network)
     for tracker in (kept, lonely):
         tracker.track(FRAMES[0], 0)
@@ -164,7 +164,7 @@ def test_removing_an_object_changes_nothing_for_the_others(network: Sam2Network)
         assert_equal_but_for_rounding(found, expected)
 
 
-def test_a_prompt_on_a_past_frame_is_as_if_given_in_time(network: Sam2Network) -> None:
+def test_a_prompt_on_a_past_frame_is_as_if_given_in_time(network: Backend) -> None:
     in_time, late = StreamingTracker(network), StreamingTracker(network)
     feed(in_time, FRAMES[:4])
     first = in_time.add_prompt(BOX)
@@ -175,7 +175,7 @@ def test_a_prompt_on_a_past_frame_is_as_if_given_in_time(network: Sam2Network) -
     assert_identical(late.track(FRAMES[9], 9), in_time.track(FRAMES[9], 9))
 
 
-def test_a_correction_on_a_past_frame_is_as_if_given_in_time(network: Sam2Network) -> None:
+def test_a_correction_on_a_past_frame_is_as_if_given_in_time(network: Backend) -> None:
     in_time, late = StreamingTracker(network), StreamingTracker(network)
     for tracker in (in_time, late):
         tracker.track(FRAMES[0], 0)
@@ -188,7 +188,7 @@ def test_a_correction_on_a_past_frame_is_as_if_given_in_time(network: Sam2Networ
     assert_identical(late.track(FRAMES[8], 8), in_time.track(FRAMES[8], 8))
 
 
-def test_a_frame_that_is_not_held_is_refused_with_the_oldest_held(network: Sam2Network) -> None:
+def test_a_frame_that_is_not_held_is_refused_with_the_oldest_held(network: Backend) -> None:
     tracker = StreamingTracker(network, TrackerOptions(held_frames=3))
     with pytest.raises(FrameNotHeldError) as refused:
         tracker.add_prompt(CLICK)
@@ -225,7 +225,7 @@ def wrong_requests() -> list[tuple[type[Exception], Callable[[StreamingTracker],
     ]
 
 
-def test_a_refused_request_leaves_no_trace(network: Sam2Network) -> None:
+def test_a_refused_request_leaves_no_trace(network: Backend) -> None:
     options = TrackerOptions(max_objects=2)
     asked, spared = StreamingTracker(network, options), StreamingTracker(network, options)
     for tracker in (asked, spared):
@@ -259,7 +259,7 @@ def test_a_refused_request_leaves_no_trace(network: Sam2Network) -> None:
     ],
 )
 def test_a_refusal_names_the_value_and_what_is_allowed(
-    network: Sam2Network,
+    network: Backend,
     error: type[TrackingError],
     request_: Callable[[StreamingTracker], object],
     said: str,
@@ -271,7 +271,7 @@ def test_a_refusal_names_the_value_and_what_is_allowed(
         request_(tracker)
 
 
-def test_memory_stays_constant_in_a_long_stream(network: Sam2Network) -> None:
+def test_memory_stays_constant_in_a_long_stream(network: Backend) -> None:
     tracker = StreamingTracker(network)
     sizes = []
     for index in range(200):
@@ -286,7 +286,7 @@ def test_memory_stays_constant_in_a_long_stream(network: Sam2Network) -> None:
     assert len(tracker.held_stamps) == 8
 
 
-def test_prompted_frames_are_kept_up_to_the_limit(network: Sam2Network) -> None:
+def test_prompted_frames_are_kept_up_to_the_limit(network: Backend) -> None:
     def bytes_with(limit: int, prompted: Sequence[int]) -> int:
         options = TrackerOptions(max_conditioning_frames=limit, held_frames=4)
         tracker = StreamingTracker(network, options)
@@ -313,7 +313,7 @@ def test_the_image_size_may_change_in_the_stream(tracker: StreamingTracker) -> N
     assert tracker.add_prompt(PointPrompt([[160, 120]], [1]), object_id=1, stamp=0).mask.shape == (240, 320)
 
 
-def test_clear_previous_decides_whether_earlier_points_count(network: Sam2Network) -> None:
+def test_clear_previous_decides_whether_earlier_points_count(network: Backend) -> None:
     def answer(*prompts: tuple[PointPrompt, bool]) -> float:
         tracker = StreamingTracker(network)
         tracker.track(FRAMES[0], 0)
