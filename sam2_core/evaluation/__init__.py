@@ -1,0 +1,1 @@
+"""Scores of trackers: how well masks overlap the truth, and whether hidden objects are called hidden."""

@@ -1,0 +1,189 @@
+"""Runs the network over clips as the tracker would, with a simulated user, keeping gradients.
+
+Memory follows the paper: a frame reads the conditioning frame (the first one here) and the six frames
+before it, and the pointers of up to sixteen frames. All objects of all clips form one batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from sam2_core.model import ImageFeatures, MemoryTokens, Sam2Network
+from sam2_core.model.network import NO_OBJECT_LOGIT
+from sam2_core.training.batches import ClipBatch
+from sam2_core.training.prompting import correction_click, first_click, loose_box
+
+LOGIT_LIMIT = 32.0  # logits fed back as a mask prompt are clamped to +- this, as the tracker does
+MASK_SCORE = 10.0  # object score of a frame whose mask was given
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """What the simulated user does with a clip."""
+
+    first: str  # "click", "box" or "mask", on the first frame
+    corrected: frozenset[int] = frozenset()  # frames that get one correction click per object
+    rng: np.random.Generator | None = None  # None: clicks go to the middle and boxes are exact
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One decoder output for N objects on one frame, as the losses need it."""
+
+    frame: int
+    logits: Tensor  # [N, M, 4s, 4s]; M 3 where the prompt is ambiguous, else 1
+    iou: Tensor  # [N, M]
+    score: Tensor  # [N]
+    pointers: Tensor  # [N, M, C]
+
+    def best(self) -> tuple[Tensor, Tensor]:
+        """Logits [N, 4s, 4s] and pointers [N, C] of the mask with the highest predicted IoU."""
+        rows = torch.arange(len(self.iou), device=self.iou.device)
+        index = self.iou.argmax(dim=1)
+        return self.logits[rows, index], self.pointers[rows, index]
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """What one frame leaves behind."""
+
+    map: Tensor  # [N, Cm, s, s]
+    pointer: Tensor  # [N, C]
+
+
+def bfloat16() -> torch.autocast:
+    """Mixed precision, for the stages that it makes faster on a CPU; the decoder and the losses are not."""
+    return torch.autocast("cpu", dtype=torch.bfloat16)
+
+
+def encode_frames(network: Sam2Network, batch: ClipBatch) -> ImageFeatures:
+    """Features of the T * B frames of a batch, frame by frame."""
+    # Over many small windows the backward pass of fused attention is slow: spell the attention out.
+    with bfloat16(), sdpa_kernel(SDPBackend.MATH):
+        return network.encode_image(batch.pixels())
+
+
+class Rollout:
+    """One pass over one batch. Call :meth:`run` once."""
+
+    def __init__(
+        self, network: Sam2Network, batch: ClipBatch, features: ImageFeatures, interaction: Interaction
+    ) -> None:
+        self._network = network
+        self._batch = batch
+        self._features = features
+        self._interaction = interaction
+        self._size = network.config.image_size
+        self._memories: list[_Memory] = []
+        self._points = torch.empty(0)
+        self._labels = torch.empty(0)
+
+    def run(self) -> list[Prediction]:
+        """Every decoder output in order; a corrected frame has two. A frame with a given mask has none."""
+        frames, clips = self._batch.frames.shape[:2]
+        predictions: list[Prediction] = []
+        for t in range(frames):
+            on_frame = self._features[self._batch.clip_of_object + t * clips]
+            if t == 0 and self._interaction.first == "mask":
+                self._remember_given_mask(on_frame)
+                continue
+            predictions.extend(self._frame(t, on_frame, last=t == frames - 1))
+        return predictions
+
+    def _frame(self, t: int, features: ImageFeatures, last: bool) -> list[Prediction]:
+        embedding = features.embedding.float()
+        if t == 0:
+            conditioned = self._network.without_memory(embedding)
+            self._points, self._labels = self._first_prompt()
+        else:
+            with bfloat16():
+                conditioned = self._network.attend_memory(embedding, self._read_memory(t)).float()
+            count = len(embedding)
+            self._points, self._labels = embedding.new_zeros(count, 0, 2), torch.zeros(count, 0).long()
+        predictions = [self._decode(t, conditioned, features, None)]
+        if t in self._interaction.corrected:
+            logits, _ = predictions[-1].best()
+            self._add_corrections(t, logits)
+            limited = logits.detach().clamp(-LOGIT_LIMIT, LOGIT_LIMIT)[:, None]
+            predictions.append(self._decode(t, conditioned, features, limited))
+        if not last:
+            self._remember(embedding, predictions[-1], prompted=self._points.shape[1] > 0)
+        return predictions
+
+    def _decode(
+        self, t: int, conditioned: Tensor, features: ImageFeatures, previous: Tensor | None
+    ) -> Prediction:
+        points = self._points.shape[1]
+        prompts = (
+            self._network.encode_prompts(self._points, self._labels, previous)
+            if points
+            else self._network.encode_prompts(None, None)
+        )
+        decoded = self._network.decode_masks(
+            conditioned, features.skip4.float(), features.skip8.float(), prompts
+        )
+        # Several candidates where at most one point tells what is meant, one mask else.
+        masks = slice(1, 4) if points <= 1 else slice(0, 1)
+        return Prediction(
+            t, decoded.logits[:, masks], decoded.iou[:, masks], decoded.score, decoded.pointers[:, masks]
+        )
+
+    def _remember(self, embedding: Tensor, prediction: Prediction, prompted: bool) -> None:
+        logits, pointer = prediction.best()
+        score = prediction.score
+        seen = torch.where((score > 0)[:, None, None], logits, NO_OBJECT_LOGIT)
+        with bfloat16():
+            memory = self._network.encode_memory(embedding, seen[:, None], score, binarize=prompted)
+        self._memories.append(_Memory(memory.float(), self._network.hide_pointer(pointer, score)))
+
+    def _remember_given_mask(self, features: ImageFeatures) -> None:
+        embedding = features.embedding.float()
+        mask = self._batch.masks[0][:, None].float()
+        decoded = self._network.decode_masks(
+            embedding, features.skip4.float(), features.skip8.float(), self._network.encode_mask_prompt(mask)
+        )
+        logits = F.interpolate(mask * 20 - 10, scale_factor=0.25, mode="bilinear", antialias=True)
+        score = torch.full_like(decoded.score, MASK_SCORE)
+        with bfloat16():
+            memory = self._network.encode_memory(embedding, logits, score, binarize=True)
+        pointer = self._network.hide_pointer(decoded.pointers[:, 0], decoded.score)
+        self._memories.append(_Memory(memory.float(), pointer))
+
+    def _read_memory(self, t: int) -> MemoryTokens:
+        """Frame 0 in the conditioning row, then the recent frames, newest first; pointers likewise."""
+        config = self._network.config
+        map_frames = [0, *range(t - 1, max(0, t - config.num_memories), -1)]
+        pointer_frames = [0, *range(t - 1, max(0, t - config.max_pointers), -1)]
+        count = len(self._memories[0].pointer)
+        rows = torch.tensor([config.num_memories - 1, *(t - 1 - frame for frame in map_frames[1:])])
+        offsets = torch.tensor([float(t - frame) for frame in pointer_frames])
+        return MemoryTokens(
+            maps=torch.stack([self._memories[frame].map for frame in map_frames], dim=1),
+            rows=rows.expand(count, -1),
+            pointers=torch.stack([self._memories[frame].pointer for frame in pointer_frames], dim=1),
+            offsets=offsets.expand(count, -1),
+        )
+
+    def _first_prompt(self) -> tuple[Tensor, Tensor]:
+        """Points [N, P, 2] in pixels and labels [N, P] of the first prompts."""
+        masks, rng = self._batch.masks[0].numpy(), self._interaction.rng
+        if self._interaction.first == "box":
+            boxes = torch.tensor([loose_box(mask, rng) for mask in masks]).view(-1, 2, 2)
+            return boxes, torch.tensor([[2, 3]]).expand(len(masks), -1)
+        clicks = torch.tensor([first_click(mask, rng) for mask in masks]).view(-1, 1, 2)
+        return clicks, torch.ones(len(masks), 1, dtype=torch.long)
+
+    def _add_corrections(self, t: int, logits: Tensor) -> None:
+        enlarged = F.interpolate(logits.detach()[:, None], size=(self._size, self._size), mode="bilinear")
+        predicted, truth = (enlarged[:, 0] > 0).numpy(), self._batch.masks[t].numpy()
+        clicks = [correction_click(p, m) for p, m in zip(predicted, truth, strict=True)]
+        points = torch.tensor([[[x, y]] for x, y, _ in clicks])
+        labels = torch.tensor([[label] for _, _, label in clicks])
+        self._points = torch.cat([self._points, points], dim=1)
+        self._labels = torch.cat([self._labels, labels], dim=1)

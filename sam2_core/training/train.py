@@ -1,0 +1,235 @@
+"""Trains a SAM 2 network: ``python -m sam2_core.training.train --config FILE --pool DIR --out DIR``.
+
+The run writes ``checkpoint.pt`` and ``metrics.jsonl`` into its folder. Started again on the same folder it
+goes on where the checkpoint was written and ends with the same weights as a run that was not interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import sys
+import time
+from dataclasses import asdict, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from sam2_core.model import CONFIGS, ImageFeatures, Sam2Network
+from sam2_core.training.affinity import AffinityHead
+from sam2_core.training.batches import ClipBatch, ClipBatches
+from sam2_core.training.config import Stage, TrainingConfig, load_config
+from sam2_core.training.initialisation import initialise
+from sam2_core.training.losses import Losses, prediction_losses
+from sam2_core.training.rehearsal import rehearse
+from sam2_core.training.rollout import Interaction, Rollout, encode_frames
+from sam2_core.training.validation import validate, validation_batches
+
+LOGGED_EVERY = 20  # steps, over which the logged losses are averaged
+
+
+def draw_interaction(stage: Stage, rng: np.random.Generator) -> Interaction:
+    """The simulated user of one batch."""
+    kinds = list(stage.prompts)
+    first = kinds[rng.choice(len(kinds), p=list(stage.prompts.values()))]
+    count = rng.integers(0, stage.corrected_frames, endpoint=True)
+    corrected = rng.choice(stage.frames, size=count, replace=False)
+    return Interaction(first, frozenset(corrected.tolist()), rng)
+
+
+def batch_losses(
+    network: Sam2Network, batch: ClipBatch, features: ImageFeatures, interaction: Interaction
+) -> Losses:
+    """Mean losses over all decoder outputs of one batch.
+
+    Masks are compared at twice the decoder's resolution: finer costs time and teaches nothing, because
+    the logits are enlarged bilinearly from there.
+    """
+    resolution = network.config.image_size // 2
+    shrunk = F.avg_pool2d(batch.masks.float(), batch.masks.shape[-1] // resolution)
+    truths = (shrunk >= 0.5).float()
+    terms = [
+        prediction_losses(p.logits, p.iou, p.score, truths[p.frame])
+        for p in Rollout(network, batch, features, interaction).run()
+    ]
+    names = ("focal", "dice", "iou", "occlusion")
+    return Losses(**{name: torch.stack([getattr(t, name) for t in terms]).mean() for name in names})
+
+
+@lru_cache(maxsize=4)
+def at_size(network: Sam2Network, size: int) -> Sam2Network:
+    """The same network for inputs of ``size`` pixels: no weight depends on it, and all are shared."""
+    if size == network.config.image_size:
+        return network
+    resized = Sam2Network(replace(network.config, image_size=size))
+    for name, module in resized.named_modules():
+        module._parameters = network.get_submodule(name)._parameters
+    resized.sam_prompt_encoder.pe_layer = network.sam_prompt_encoder.pe_layer
+    return resized
+
+
+class TrainingRun:
+    """The state of a run: weights, their moving average, optimiser, number of the next step."""
+
+    def __init__(self, config: TrainingConfig) -> None:
+        torch.manual_seed(config.seed)
+        self.config = config
+        self.step = 0
+        self.network = Sam2Network(CONFIGS[config.model])
+        initialise(self.network)
+        self.affinity = AffinityHead(self.network.config)
+        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+        self.optimizers = self._optimizers()
+        self._resized: dict[int, Sam2Network] = {}
+
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Muon (Jordan et al. 2024) for the matrices of linear layers, AdamW for everything else.
+
+        Muon's steps are scaled to the size of AdamW's, so that one learning rate serves both.
+        """
+        linear = [
+            m.weight for m in self.network.modules() if isinstance(m, nn.Linear) and min(m.weight.shape) > 4
+        ]
+        taken = {id(weight) for weight in linear}
+        others = [p for p in (*self.network.parameters(), *self.affinity.parameters()) if id(p) not in taken]
+        decay = self.config.weight_decay
+        return {
+            "muon": torch.optim.Muon(linear, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
+            "adamw": torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0),
+        }
+
+    def network_at(self, size: int) -> Sam2Network:
+        """The network that is trained, for inputs of ``size`` pixels."""
+        if size not in self._resized:
+            self._resized[size] = at_size(self.network, size)
+        return self._resized[size]
+
+    def advance(self, batch: ClipBatch) -> dict[str, float]:
+        """One optimiser step on the batch of this step; returns what to log."""
+        config = self.config
+        interaction = draw_interaction(
+            config.stage(self.step), np.random.default_rng([config.seed, self.step, 1])
+        )
+        rate = config.learning_rate(self.step)
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+        network = self.network_at(batch.frames.shape[-1])
+        features = encode_frames(network, batch)
+        losses = batch_losses(network, batch, features, interaction)
+        generator = torch.Generator().manual_seed(self.step)
+        affinity = self.affinity.loss(
+            features[: batch.frames.shape[1]], batch.clip_of_object, batch.masks[0], generator
+        )
+        total: Tensor = losses.total + affinity
+        self.network.zero_grad()
+        self.affinity.zero_grad()
+        total.backward()
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.gradient_clip)
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+        self.average.update_parameters(self.network)
+        self.step += 1
+        values = {name: getattr(losses, name).item() for name in ("focal", "dice", "iou", "occlusion")}
+        return {
+            "loss": total.item(),
+            **values,
+            "affinity": affinity.item(),
+            "gradient": norm.item(),
+            "learning_rate": rate,
+        }
+
+    def save(self, path: Path) -> None:
+        """Write everything needed to go on; the file is replaced only when the new one is complete."""
+        modules = {name: part.state_dict() for name, part in self._modules().items()}
+        optimizers = {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()}
+        partial = path.with_suffix(".partial")
+        torch.save({"step": self.step, **modules, **optimizers}, partial)
+        partial.replace(path)
+
+    def load(self, path: Path) -> None:
+        """Take up the state that :meth:`save` wrote."""
+        state = torch.load(path, weights_only=True)
+        self.step = state["step"]
+        for name, module in self._modules().items():
+            module.load_state_dict(state[name])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state[name])
+
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"network": self.network, "affinity": self.affinity, "average": self.average}
+
+
+def train(config: TrainingConfig, pool: Path, out: Path, until: int | None = None) -> TrainingRun:
+    """Train to the end of the configuration, or up to step ``until``, resuming what is in ``out``."""
+    out.mkdir(parents=True, exist_ok=True)
+    checkpoint, metrics = out / "checkpoint.pt", out / "metrics.jsonl"
+    run = TrainingRun(config)
+    if checkpoint.exists():
+        run.load(checkpoint)
+    else:
+        first = ClipBatches(config, pool)[0]
+        network = run.network_at(first.frames.shape[-1])
+        with torch.no_grad():
+            features = encode_frames(network, first)
+        rehearse(network, features, config.seed)
+    steps = range(run.step, config.steps if until is None else until)
+    held_out: dict[int, list[ClipBatch]] = {}
+    batches = DataLoader(ClipBatches(config, pool), batch_size=None, sampler=steps, num_workers=1)
+    progress = tqdm(batches, initial=run.step, total=steps.stop, unit="step")
+    recent: list[dict[str, float]] = []
+    started = time.monotonic()
+    with metrics.open("a") as log:
+        for batch in progress:
+            recent.append(run.advance(batch))
+            ended = run.step == steps.stop
+            line: dict[str, float] = {}
+            if run.step % LOGGED_EVERY == 0 or ended:
+                line = {name: float(np.mean([entry[name] for entry in recent])) for name in recent[0]}
+                recent.clear()
+                progress.set_postfix(loss=f"{line['loss']:.3f}")
+            if run.step % config.validate_every == 0 or ended:
+                size = batch.frames.shape[-1]
+                if size not in held_out:
+                    held_out[size] = validation_batches(config, size)
+                line |= asdict(validate(at_size(run.average.module, size), held_out[size]))
+            if line:
+                log.write(
+                    json.dumps({"step": run.step, "seconds": time.monotonic() - started, **line}) + "\n"
+                )
+                log.flush()
+            if run.step % config.checkpoint_every == 0 or ended:
+                run.save(checkpoint)
+    return run
+
+
+def keep_freed_memory() -> None:
+    """Stop glibc from returning every large tensor to the system: the page faults cost a fifth of a step."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        trim_threshold, mmap_max = -1, -4  # malloc.h
+        libc.mallopt(mmap_max, 0)
+        libc.mallopt(trim_threshold, 2**31 - 1)
+
+
+def main() -> None:
+    """Train a network on a pool of clips; started again it resumes."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--config", type=Path, default=Path(__file__).parent / "configs" / "sam2_pico.yaml")
+    parser.add_argument("--pool", type=Path, required=True, help="folder filled by sam2_core.training.pool")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    options = parser.parse_args()
+    keep_freed_memory()
+    train(load_config(options.config), options.pool, options.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""The loop on a network small enough to train within a test."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sam2_core.model import CONFIGS, HieraConfig, Sam2Network
+from sam2_core.training.augmentation import choose_frames
+from sam2_core.training.batches import ClipBatches
+from sam2_core.training.config import Stage, TrainingConfig, load_config
+from sam2_core.training.pool import render_shard
+from sam2_core.training.rollout import Interaction, Rollout, encode_frames
+from sam2_core.training.train import batch_losses, train
+
+SIZE = 64
+SHIPPED = Path(__file__).parents[2] / "sam2_core" / "training" / "configs" / "sam2_pico.yaml"
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pool")
+    render_shard("procedural", 0, frames=6, size=SIZE, folder=folder)
+    return folder
+
+
+@pytest.fixture
+def config(monkeypatch: pytest.MonkeyPatch) -> TrainingConfig:
+    tiny = replace(
+        CONFIGS["sam2_pico"],
+        name="sam2_test",
+        hiera=HieraConfig(8, 1, (1, 1, 1, 1), (2, 3), windows=(4, 4, 2, 2), position_grid=4),
+        image_size=SIZE,
+        hidden_dim=32,
+        memory_dim=16,
+        memory_layers=1,
+        memory_mlp_dim=32,
+        decoder_mlp_dim=32,
+        iou_head_dim=32,
+    )
+    monkeypatch.setitem(CONFIGS, tiny.name, tiny)
+    prompts = {"click": 0.4, "box": 0.3, "mask": 0.3}
+    images = Stage(4, SIZE // 2, 1, 3, 2, {"click": 1.0}, 2, 1, 2e-3)
+    clips = Stage(4, SIZE, 4, 2, 2, prompts, 1, 2, 2e-3)
+    return TrainingConfig(tiny.name, 5, {"procedural": 1.0}, (images, clips), 1, 2, 0.05, 1.0, 0.9, 2, 8, 100)
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    config: TrainingConfig, pool: Path, tmp_path: Path
+) -> None:
+    whole = train(config, pool, tmp_path / "whole")
+    train(config, pool, tmp_path / "parts", until=3)
+    train(config, pool, tmp_path / "parts", until=6)
+    parts = train(config, pool, tmp_path / "parts")
+    assert parts.step == whole.step == config.steps
+    for name, value in whole.average.module.state_dict().items():
+        assert torch.equal(value, parts.average.module.state_dict()[name]), name
+    last = json.loads((tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["step"] == config.steps
+    assert 0 <= last["track_iou"] <= 1
+
+
+def test_a_few_steps_lower_the_loss(config: TrainingConfig, pool: Path) -> None:
+    torch.manual_seed(0)
+    network = Sam2Network(CONFIGS[config.model])
+    batch = ClipBatches(config, pool)[6]
+    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
+    history = []
+    for _ in range(12):
+        loss = batch_losses(network, batch, encode_frames(network, batch), Interaction("click")).total
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        history.append(loss.item())
+    assert np.mean(history[-3:]) < 0.8 * np.mean(history[:3])
+
+
+def test_a_batch_depends_on_its_step_alone(config: TrainingConfig, pool: Path) -> None:
+    first, again, other = (ClipBatches(config, pool)[step] for step in (5, 5, 6))
+    assert torch.equal(first.frames, again.frames)
+    assert torch.equal(first.masks, again.masks)
+    assert not torch.equal(first.frames, other.frames)
+    assert first.masks[0].flatten(1).any(dim=1).all(), "every object is seen on the first frame"
+
+
+def test_a_corrected_frame_has_two_predictions_and_a_given_mask_none(
+    config: TrainingConfig, pool: Path
+) -> None:
+    network = Sam2Network(CONFIGS[config.model])
+    batch = ClipBatches(config, pool)[6]
+    clicked = Rollout(
+        network, batch, encode_frames(network, batch), Interaction("click", frozenset({0, 2}))
+    ).run()
+    assert [p.frame for p in clicked] == [0, 0, 1, 2, 2, 3]
+    # One click is ambiguous, two are not; a frame without prompts keeps all candidates.
+    assert [p.logits.shape[1] for p in clicked] == [3, 1, 3, 3, 3, 3]
+    given = Rollout(network, batch, encode_frames(network, batch), Interaction("mask")).run()
+    assert [p.frame for p in given] == [1, 2, 3]
+
+
+def test_the_loss_of_a_late_frame_reaches_the_memory_of_the_first(config: TrainingConfig, pool: Path) -> None:
+    network = Sam2Network(CONFIGS[config.model])
+    batch = ClipBatches(config, pool)[6]
+    last = Rollout(network, batch, encode_frames(network, batch), Interaction("mask")).run()[-1]
+    last.logits.sum().backward()
+    for part in (network.memory_encoder, network.memory_attention, network.image_encoder):
+        assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in part.parameters())
+
+
+def test_chosen_frames_are_evenly_spaced_and_run_both_ways() -> None:
+    rng = np.random.default_rng(0)
+    steps = {tuple(np.diff(choose_frames(16, 8, rng))) for _ in range(40)}
+    assert steps == {(k,) * 7 for k in (-2, -1, 1, 2)}
+
+
+def test_the_shipped_configuration_is_valid() -> None:
+    config = load_config(SHIPPED)
+    assert config.model in CONFIGS
+    for stage in config.stages:
+        assert sum(stage.prompts.values()) == pytest.approx(1)
+    assert config.learning_rate(0) < config.learning_rate(config.warmup_steps)
+    assert config.learning_rate(config.steps - 1) < 0.1 * config.learning_rate(config.warmup_steps)
+
+
+def test_an_unknown_key_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(SHIPPED.read_text() + "\nlearning_rat: 1\n")
+    with pytest.raises(ValueError, match="learning_rat"):
+        load_config(path)
