@@ -5,14 +5,22 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from sam2_core.tracking import MaskPrompt, ObjectResult, PointPrompt, StreamingTracker, TrackedObject
+from sam2_core.automatic import AutomaticMask, start_masklets
+from sam2_core.tracking import (
+    HeldFrame,
+    MaskPrompt,
+    ObjectResult,
+    PointPrompt,
+    StreamingTracker,
+    TrackedObject,
+)
 from sam2_ros.conversions import nanoseconds
 from sam2_ros.images import ImageError, Pixels, rgb_from_compressed, rgb_from_image
 from sam2_ros.outputs import Outputs
@@ -139,6 +147,18 @@ class Camera:
         )
         self._announce(self._newest_header())
         return self._headers[max(self._headers) if stamp is None else stamp], result
+
+    def newest_frame(self) -> tuple[Header, HeldFrame]:
+        """The newest frame and its header. Raises FrameNotHeldError where none has arrived."""
+        if self.waiting and not self._headers:
+            self.track_waiting()
+        return self._newest_header(), self._tracker.held_frame()
+
+    def start_masklets(self, found: Sequence[AutomaticMask]) -> list[ObjectResult]:
+        """Starts tracking masks of the newest frame until the tracker is full; returns the new objects."""
+        started = start_masklets(self._tracker, found)
+        self._announce(self._newest_header())
+        return started
 
     def remove_object(self, object_id: int) -> None:
         """Stops tracking an object. Raises UnknownObjectError."""

@@ -38,7 +38,7 @@ from sam2_ros.conversions import mask_prompt_message, point_prompt_message
 from sam2_ros.futures import awaitable_future
 from sam2_ros.images import image_from_array
 from sam2_ros.msg import Prompt
-from sam2_ros.srv import AddPrompt, ListObjects, RemoveObject, SegmentImage
+from sam2_ros.srv import AddPrompt, GenerateMasks, ListObjects, RemoveObject, SegmentImage
 
 _POLL = 0.05  # time between two questions for the tracker's state [s]
 _ANSWER = 2.0  # time that the tracker gets to answer one [s]
@@ -64,7 +64,16 @@ class PromptClient:
         self._reset = self._node.create_client(Trigger, f"{prefix}/reset")
         self._list = self._node.create_client(ListObjects, f"{prefix}/list_objects")
         self._segment = self._node.create_client(SegmentImage, f"{tracker}/segment_image")
-        self._clients = (self._state, self._add, self._remove, self._reset, self._list, self._segment)
+        self._generate = self._node.create_client(GenerateMasks, f"{prefix}/generate_masks")
+        self._clients = (
+            self._state,
+            self._add,
+            self._remove,
+            self._reset,
+            self._list,
+            self._segment,
+            self._generate,
+        )
 
     def add_points(
         self,
@@ -129,6 +138,33 @@ class PromptClient:
             image = image_from_array(image, "rgb8", Header())
         request = SegmentImage.Request(image=image, prompts=list(prompts), multimask=multimask)
         return self._call(self._segment, request)
+
+    def generate_masks(
+        self,
+        image: Image | NDArray[np.uint8] | None = None,
+        *,
+        points_per_side: int = 0,
+        predicted_iou: float = 0.0,
+        stability: float = 0.0,
+        min_area: int = 0,
+        track: bool = False,
+    ) -> Future:
+        """Finds everything on the newest frame, or on an image, a message or RGB uint8 [H, W, 3].
+
+        points_per_side: of the grid; predicted_iou, stability: least quality, 0 to 1; 0 leaves the
+        default, a negative one lets all pass.
+        min_area: drop smaller masks [px]. track: start tracking what was found on the newest frame.
+        """
+        request = GenerateMasks.Request(
+            points_per_side=points_per_side,
+            predicted_iou=predicted_iou,
+            stability=stability,
+            min_area=min_area,
+            track=track,
+        )
+        if image is not None:
+            request.image = image if isinstance(image, Image) else image_from_array(image, "rgb8", Header())
+        return self._call(self._generate, request)
 
     def wait(self, future: Future, timeout: float = 30.0) -> Any:
         """Blocks until a call is answered, at most for `timeout` [s]; never from a callback.

@@ -26,6 +26,7 @@ from rclpy.task import Future
 from sam2_core.model import load_network
 from sam2_core.tracking import ImageSegmenter, StreamingTracker, TrackerOptions
 from sam2_ros import parameters as settings
+from sam2_ros.automatic import GenerationService
 from sam2_ros.camera import Camera
 from sam2_ros.diagnostics import camera_status, node_status
 from sam2_ros.inference import InferenceThread, NotActiveError
@@ -60,6 +61,8 @@ class Sam2Node(LifecycleNode):
         self._camera_services = {
             name: CameraServices(self, self, name, prefix) for name, prefix in self._prefixes.items()
         }
+        for name, prefix in self._prefixes.items():
+            GenerationService(self, self, name, prefix)
         SegmentationService(self, self)
         for name, topic in zip(names, self.parameters.image_topics, strict=True):
             self.create_subscription(Point, f"{topic}_mouse_left", partial(self._click, name), 10)

@@ -39,7 +39,7 @@ class Session(Protocol):
 Callback = Callable[[Any, Any, Any], Awaitable[Any]]
 
 
-def _answered(callback: Callback) -> Callback:
+def answered(callback: Callback) -> Callback:
     """Turns what is raised in a service callback into `success: false` and a message."""
 
     @wraps(callback)
@@ -69,7 +69,7 @@ class CameraServices:
         node.create_service(Trigger, f"{prefix}reset", self._reset)
         node.create_service(ListObjects, f"{prefix}list_objects", self._list_objects)
 
-    @_answered
+    @answered
     async def _add_prompt(self, request: AddPrompt.Request, response: AddPrompt.Response) -> Any:
         camera = self._session.camera(self._camera)
         prompt = prompt_from_message(request.prompt)
@@ -85,13 +85,13 @@ class CameraServices:
         response.object = object_mask_message(result)
         return response
 
-    @_answered
+    @answered
     async def _remove_object(self, request: RemoveObject.Request, response: RemoveObject.Response) -> Any:
         camera = self._session.camera(self._camera)
         await self._session.in_inference_thread(lambda: camera.remove_object(request.object_id))
         return response
 
-    @_answered
+    @answered
     async def _reset(self, _request: Trigger.Request, response: Trigger.Response) -> Any:
         camera = self._session.camera(self._camera)
         await self._session.in_inference_thread(camera.reset)
@@ -129,7 +129,7 @@ class SegmentationService:
         self._logger = node.get_logger()
         node.create_service(SegmentImage, "~/segment_image", self._segment)
 
-    @_answered
+    @answered
     async def _segment(self, request: SegmentImage.Request, response: SegmentImage.Response) -> Any:
         segmenter = self._session.segmenter()
         response.masks = await self._session.in_inference_thread(lambda: _segment(segmenter, request))
