@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 _LOG_PERIOD = 5.0  # a problem that stays is logged once in this time [s]
-_RECENT = 5.0  # a problem counts as present for this time after it last occurred [s]
+_RECENT = 10.0  # a problem counts as present for this time after it last occurred [s]
 
 
 class Problems:

@@ -1,4 +1,4 @@
-"""A tracker process and a robot per test module; both meet over the real middleware."""
+"""A tracker process and a robot, shared by most tests; they meet over the real middleware."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def ros() -> Iterator[None]:
     rclpy.shutdown()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tracker(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrackerProcess]:
     """A tracker of one camera that loses no frame on its way."""
     parameters = {
@@ -47,17 +47,17 @@ def tracker(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield process
 
 
-@pytest.fixture(scope="module")
-def robot_of_module(tracker: TrackerProcess) -> Iterator[Robot]:
+@pytest.fixture(scope="session")
+def robot_of_session(tracker: TrackerProcess) -> Iterator[Robot]:
     robot = Robot().meet()
     yield robot
     robot.close()
 
 
 @pytest.fixture
-def robot(robot_of_module: Robot) -> Iterator[Robot]:
-    """The module's robot, with nothing tracked and one frame seen."""
-    robot_of_module.call(robot_of_module.client.reset())
-    robot_of_module.film()
-    yield robot_of_module
-    robot_of_module.stop_listening()
+def robot(robot_of_session: Robot) -> Robot:
+    """The robot, with nothing tracked and one frame seen."""
+    robot_of_session.stop_listening()
+    robot_of_session.call(robot_of_session.client.reset())
+    robot_of_session.film()
+    return robot_of_session

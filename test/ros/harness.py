@@ -36,11 +36,12 @@ FRAME_PERIOD = 33_000_000  # [ns]
 
 
 class TrackerProcess:
-    """`python -m sam2_ros.node` with some parameters; a context manager that ends it."""
+    """`python -m sam2_ros.node` in a namespace, with some parameters; a context manager that ends it."""
 
-    def __init__(self, log: Path, parameters: Mapping[str, object]) -> None:
+    def __init__(self, log: Path, parameters: Mapping[str, object], namespace: str = "/") -> None:
         self.log = log
-        command = [sys.executable, "-m", "sam2_ros.node", *ros_arguments(parameters)]
+        arguments = ros_arguments(parameters, {"__ns": namespace})
+        command = [sys.executable, "-m", "sam2_ros.node", *arguments]
         with log.open("wb") as output:
             self.process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
 
@@ -88,29 +89,34 @@ class Inbox:
         """The message of a frame."""
         return self.wait_for(lambda message: message.header.stamp == stamp)
 
-    def drain(self) -> list[Any]:
-        """What has arrived and was not taken yet."""
-        messages = []
+    def drain(self) -> None:
+        """Passes over what has arrived."""
         while not self._messages.empty():
-            messages.append(self._messages.get())
-        return messages
+            self._messages.get()
 
 
 class Robot:
-    """A node in a thread of its own that films a moving square and talks to the tracker `/sam2`."""
+    """A node in a thread of its own that films a moving square and talks to the tracker `sam2`."""
 
-    def __init__(self, image_topic: str = "/camera/image_raw", camera: str = "", kind: type = Image) -> None:
+    def __init__(
+        self,
+        image_topic: str = "/camera/image_raw",
+        camera: str = "",
+        kind: type = Image,
+        namespace: str = "",
+    ) -> None:
         self.node = Node("robot")
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._executor.spin, daemon=True)
         self._thread.start()
-        self.prefix = f"/sam2/{camera}" if camera else "/sam2"
-        self.client = PromptClient(self.node, camera=camera)
+        self.tracker = f"{namespace}/sam2"
+        self.prefix = f"{self.tracker}/{camera}" if camera else self.tracker
+        self.client = PromptClient(self.node, self.tracker, camera)
         self._images = self.node.create_publisher(kind, image_topic, RELIABLE)
         self._opened: list[Inbox] = []
-        self._diagnostics = Inbox(self.node, DiagnosticArray, "/diagnostics", RELIABLE)
-        self._status_name = f"/sam2: {camera or image_topic.split('/')[-2]}"
+        self.diagnostics = Inbox(self.node, DiagnosticArray, "/diagnostics", RELIABLE)
+        self._status_name = f"{self.tracker}: {camera or image_topic.split('/')[-2]}"
         self._stamp = 1_000_000_000_000  # [ns]
         self.masks = Inbox(self.node, ObjectMasks, f"{self.prefix}/masks", RELIABLE)
 
@@ -128,7 +134,9 @@ class Robot:
         return inbox
 
     def stop_listening(self) -> None:
-        """Closes all inboxes but those that every test needs."""
+        """Closes all inboxes but those that every test needs, and empties these."""
+        self.diagnostics.drain()
+        self.masks.drain()
         for inbox in self._opened:
             self.node.destroy_subscription(inbox.subscription)
         self._opened.clear()
@@ -171,7 +179,7 @@ class Robot:
             found[:] = [item for item in own if wanted(item)]
             return bool(found)
 
-        self._diagnostics.wait_for(fits)
+        self.diagnostics.wait_for(fits)
         return found[0]
 
     def close(self) -> None:

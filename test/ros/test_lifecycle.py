@@ -23,6 +23,10 @@ from safetensors.torch import load_file
 from sam2_ros.client import RequestRefusedError
 from sam2_ros.node import Sam2Node
 
+# Away from the tracker that other tests share.
+NAMESPACE = "/life"
+IMAGE_TOPIC = f"{NAMESPACE}/camera/image_raw"
+
 
 class Malice:
     """What a pickle can do to who loads it."""
@@ -94,8 +98,8 @@ class Manager:
 
     def __init__(self, robot: Robot) -> None:
         self._robot = robot
-        self._changes = robot.node.create_client(ChangeState, "/sam2/change_state")
-        self._parameters = robot.node.create_client(SetParameters, "/sam2/set_parameters")
+        self._changes = robot.node.create_client(ChangeState, f"{robot.tracker}/change_state")
+        self._parameters = robot.node.create_client(SetParameters, f"{robot.tracker}/set_parameters")
         assert self._changes.wait_for_service(PATIENCE)
         assert self._parameters.wait_for_service(PATIENCE)
 
@@ -111,13 +115,14 @@ class Manager:
 @pytest.fixture
 def unstarted(checkpoint: Path, tmp_path: Path) -> Iterator[tuple[Robot, TrackerProcess]]:
     parameters = {
+        "image_topics": [IMAGE_TOPIC],
         "autostart": False,
         "model": "sam2_pico",
         "input_reliability": "reliable",
         "diagnostics_period": 0.1,
     }
-    with TrackerProcess(tmp_path / "log.txt", parameters) as tracker:
-        robot = Robot()
+    with TrackerProcess(tmp_path / "log.txt", parameters, NAMESPACE) as tracker:
+        robot = Robot(IMAGE_TOPIC, namespace=NAMESPACE)
         yield robot, tracker
         robot.close()
 
@@ -136,7 +141,7 @@ def test_a_whole_life(unstarted: tuple[Robot, TrackerProcess], checkpoint: Path,
         path = bad_checkpoint(kind, checkpoint, victim)
         assert manager.set("checkpoint", str(path))
         assert not manager.change(Transition.TRANSITION_CONFIGURE)
-        status = robot.status(lambda item, path=path: f"checkpoint {path}" in item.message, "/sam2")
+        status = robot.status(lambda item, path=path: f"checkpoint {path}" in item.message, robot.tracker)
         assert status.level == DiagnosticStatus.ERROR
         assert reason in status.message
         assert reason in tracker.text()
@@ -176,9 +181,13 @@ def test_a_whole_life(unstarted: tuple[Robot, TrackerProcess], checkpoint: Path,
 
 def test_a_second_sigint_while_tracking_does_no_harm(checkpoint: Path, tmp_path: Path) -> None:
     """Under launch, SIGINT may arrive twice."""
-    parameters = {"checkpoint": str(checkpoint), "input_reliability": "reliable"}
-    with TrackerProcess(tmp_path / "log.txt", parameters) as tracker:
-        robot = Robot().meet()
+    parameters = {
+        "image_topics": [IMAGE_TOPIC],
+        "checkpoint": str(checkpoint),
+        "input_reliability": "reliable",
+    }
+    with TrackerProcess(tmp_path / "log.txt", parameters, NAMESPACE) as tracker:
+        robot = Robot(IMAGE_TOPIC, namespace=NAMESPACE).meet()
         robot.film()
         robot.call(robot.client.add_points([(160.0, 120.0)]))
         for _ in range(5):

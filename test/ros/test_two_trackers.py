@@ -16,7 +16,7 @@ from sam2_ros.parameters import Parameters, camera_names
 
 @pytest.fixture(scope="module")
 def robots(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Robot, Robot]]:
-    topics = ["/front/image/compressed", "/rear/image/compressed"]
+    topics = ["/pair/front/image/compressed", "/pair/rear/image/compressed"]
     parameters = {
         "checkpoint": str(checkpoint),
         "image_topics": topics,
@@ -26,9 +26,9 @@ def robots(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         "input_depth": 40,  # nothing is overwritten on its way, so that everything can be accounted for
         "diagnostics_period": 0.1,
     }
-    with TrackerProcess(tmp_path_factory.mktemp("cameras") / "log.txt", parameters):
-        front = Robot(topics[0], "front", CompressedImage)
-        rear = Robot(topics[1], "rear", CompressedImage)
+    with TrackerProcess(tmp_path_factory.mktemp("cameras") / "log.txt", parameters, "/pair"):
+        front = Robot(topics[0], "front", CompressedImage, "/pair")
+        rear = Robot(topics[1], "rear", CompressedImage, "/pair")
         yield front.meet(), rear.meet()
         front.close()
         rear.close()
