@@ -80,7 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (CheckpointError, TrackingError, ValueError, OSError, RuntimeError) as error:
         print(f"sam2-image: {error}", file=sys.stderr)
         return 1
-    print(f"{len(found)} masks in {given.out}")
+    hint = "" if found else "; a lower --predicted-iou or --stability lets more pass"
+    print(f"{len(found)} masks in {given.out}{hint}")
     return 0
 
 
