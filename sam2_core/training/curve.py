@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 WIDTH, HEIGHT, MARGIN = 960, 420, 56
 COLOURS = {  # BGR
     "dice": (180, 120, 31),
-    "affinity": (160, 160, 160),
     "image_iou": (44, 160, 44),
     "track_iou": (40, 39, 214),
     "visibility": (189, 103, 148),
