@@ -123,7 +123,7 @@ def check_state(checkpoint: Checkpoint, expected: Mapping[str, Tensor]) -> None:
 
 
 def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Writes a checkpoint: as Meta's `.pt`, as Hugging Face's `.safetensors`, or as its folder (no suffix).
+    """Writes a checkpoint: as Meta's `.pt`, as Hugging Face's `.safetensors`, or as its folder.
 
     A file that was there before is replaced only when the new one is complete.
 
@@ -139,7 +139,9 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
                 )
             _replace(path, lambda part: torch.save({"model": checkpoint.state}, part))
             return
-        if path.suffix not in ("", ".safetensors"):
+        # A folder's name may hold a dot too, as "sam2.1-hiera-tiny" does.
+        folder = not path.suffix[1:].isalpha()
+        if not folder and path.suffix != ".safetensors":
             raise CheckpointError(f"{path}: allowed: a name in .pt or .safetensors, or a folder's")
         if not checkpoint.images_only and config.memory_dim != _TRANSFORMERS_MEMORY_DIM:
             raise CheckpointError(
@@ -148,7 +150,7 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
             )
         tensors = {key: value.contiguous() for key, value in to_hugging_face(checkpoint.state).items()}
         weights = path
-        if not path.suffix:
+        if folder:
             path.mkdir(parents=True, exist_ok=True)
             weights = path / _WEIGHTS
             text = json.dumps(describe(config, checkpoint.images_only), indent=2) + "\n"

@@ -179,7 +179,7 @@ def test_hugging_face_video_model_tracks_alike(transformers: Any, tmp_path: Path
 def test_one_checkpoint_in_every_layout(meta_file: Path, tmp_path: Path) -> None:
     checkpoint = read_checkpoint(meta_file)
     fingerprints = {checkpoint.fingerprint}
-    for name in ("folder", "one.safetensors", "meta.pt"):
+    for name in ("sam2.1-hiera-tiny", "one.safetensors", "meta.pt"):
         write_checkpoint(checkpoint, tmp_path / name)
         again = read_checkpoint(tmp_path / name)
         assert again.config == checkpoint.config
