@@ -55,7 +55,7 @@ def plan_passes(first_frames: dict[int, int], length: int, forward: bool, backwa
 
 
 class Run:
-    """The state of a run in its folder: `run.json`, `tracks.jsonl`, and `progress.pt` while it is unfinished.
+    """The state of a run in its folder: `run.json`, `tracks.jsonl`, and in `progress.pt` how far it is.
 
     Args:
         folder: where the run lies; made if it is missing.
@@ -125,8 +125,11 @@ class Run:
         packed = io.BytesIO()
         torch.save(state, packed)  # straight to a full disk it would fail with another error than OSError
         temporary = self._progress.with_suffix(".part")
-        temporary.write_bytes(packed.getbuffer())
-        temporary.replace(self._progress)
+        try:
+            temporary.write_bytes(packed.getbuffer())
+            temporary.replace(self._progress)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _after(passes: Iterable[Pass], done: int) -> Iterator[Pass]:

@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f" {error.filename}" if error.filename else ""
         print(
             f"sam2-video: cannot write{where}: {error.strerror}. What was found so far is in {given.out}; "
-            "the same command goes on from there",
+            "the same command goes on from there, or from some seconds before",
             file=sys.stderr,
         )
         return 1
