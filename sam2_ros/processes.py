@@ -132,7 +132,8 @@ def isolated_environment() -> dict[str, str]:
         environment["ROS_LOCALHOST_ONLY"] = "1"
     else:
         environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    old = environment.get("ROS_DISTRO") in ("humble", "jazzy")  # Fast DDS 2 knows the variable by its old name
+    # Fast DDS 2 knows the variable by an older name.
+    old = environment.get("ROS_DISTRO") in ("humble", "jazzy")
     profile = "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"
     environment[profile] = str(_fastdds_profile())
     return environment
