@@ -134,6 +134,8 @@ def _film(programs: Programs, options: argparse.Namespace, source: _Source, dire
         "image_topics": [_IMAGES],
         "model": options.model,
         "checkpoint": str(options.checkpoint.resolve()) if options.checkpoint else "",
+        # Before the first click frames pass at the camera's rate: a client that starts slowly has 2 s.
+        "held_frames": 64,
     }
     recorder_parameters = {"directory": str(directory.resolve())}
     client_parameters = {
