@@ -153,6 +153,6 @@ def to_square_mask(prompt: MaskPrompt, image_size: int, device: torch.device) ->
 
 
 def mask_logits(mask: Tensor) -> Tensor:
-    """A mask `[1, 1, S, S]` of 0 and 1 as low-resolution logits `[1, 1, 4s, 4s]` between -10 and 10."""
+    """Masks `[N, 1, S, S]` of 0 and 1 as low-resolution logits `[N, 1, 4s, 4s]` between -10 and 10."""
     size = mask.shape[-1] // 4
     return F.interpolate(20 * mask - 10, size=(size, size), mode="bilinear", antialias=True)

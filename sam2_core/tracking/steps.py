@@ -16,7 +16,7 @@ from .results import ObjectResult, TrackedObject
 from .selection import choose_masks, hide_absent
 from .timeline import Timeline
 
-_PREVIOUS_LOGIT_LIMIT = 32.0
+PREVIOUS_LOGIT_LIMIT = 32.0
 """Previous logits are clamped to this before they prompt a correction, as in the official predictor."""
 
 
@@ -70,7 +70,7 @@ class Steps:
         clicks = self._clicks(prompt, frame, before, clear_previous)
         previous = None
         if before is not None:
-            previous = before.logits[None].clamp(-_PREVIOUS_LOGIT_LIMIT, _PREVIOUS_LOGIT_LIMIT)
+            previous = before.logits[None].clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)
         if conditioning:
             conditioned = backend.without_memory(embedding)
         else:

@@ -16,10 +16,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sam2_core.model import ImageFeatures, MemoryTokens, Sam2Network
 from sam2_core.model.network import NO_OBJECT_LOGIT
+from sam2_core.tracking.prompts import mask_logits
+from sam2_core.tracking.steps import PREVIOUS_LOGIT_LIMIT
 from sam2_core.training.batches import ClipBatch
 from sam2_core.training.prompting import correction_click, first_click, loose_box
 
-LOGIT_LIMIT = 32.0  # logits fed back as a mask prompt are clamped to +- this, as the tracker does
 MASK_SCORE = 10.0  # object score of a frame whose mask was given
 
 
@@ -110,7 +111,7 @@ class Rollout:
         if t in self._interaction.corrected:
             logits, _ = predictions[-1].best()
             self._add_corrections(t, logits)
-            limited = logits.detach().clamp(-LOGIT_LIMIT, LOGIT_LIMIT)[:, None]
+            limited = logits.detach().clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)[:, None]
             predictions.append(self._decode(t, conditioned, features, limited))
         if not last:
             self._remember(embedding, predictions[-1], prompted=self._points.shape[1] > 0)
@@ -148,7 +149,7 @@ class Rollout:
         decoded = self._network.decode_masks(
             embedding, features.skip4.float(), features.skip8.float(), self._network.encode_mask_prompt(mask)
         )
-        logits = F.interpolate(mask * 20 - 10, scale_factor=0.25, mode="bilinear", antialias=True)
+        logits = mask_logits(mask)
         score = torch.full_like(decoded.score, MASK_SCORE)
         with bfloat16():
             memory = self._network.encode_memory(embedding, logits, score, binarize=True)
