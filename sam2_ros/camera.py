@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -64,7 +65,8 @@ class Camera:
         self._notify = notify
         self._outputs = Outputs(node, prefix)
         self._lock = threading.Lock()
-        self._slot: Image | CompressedImage | None = None
+        self._kind: type[Image] | type[CompressedImage] = Image
+        self._slot: bytes | None = None  # a serialized message
         self._subscription = None
         self._headers: dict[int, Header] = {}  # of the frames that the tracker holds, by stamp [ns]
         self._size: tuple[int, int] | None = None
@@ -78,8 +80,11 @@ class Camera:
             depth=parameters.input_depth,
             reliability=ReliabilityPolicy[parameters.input_reliability.upper()],
         )
-        kind = CompressedImage if parameters.image_transport == "compressed" else Image
-        self._subscription = self._node.create_subscription(kind, self.topic, self._receive, qos)
+        self._kind = CompressedImage if parameters.image_transport == "compressed" else Image
+        # Most frames of a fast camera are overtaken: only those that are tracked are made into messages.
+        self._subscription = self._node.create_subscription(
+            self._kind, self.topic, self._receive, qos, raw=True
+        )
 
     def unsubscribe(self) -> None:
         """Stops receiving; what is tracked stays."""
@@ -95,10 +100,10 @@ class Camera:
         """Removes the outputs."""
         self._outputs.close()
 
-    def _receive(self, message: Image | CompressedImage) -> None:
+    def _receive(self, serialized: bytes) -> None:
         self.statistics.count_received()
         with self._lock:
-            overtaken, self._slot = self._slot, message
+            overtaken, self._slot = self._slot, serialized
         if overtaken is not None:
             self.statistics.count_dropped(Drop.NEWER)
         self._notify()
@@ -113,11 +118,12 @@ class Camera:
     def track_waiting(self) -> None:
         """Tracks the waiting frame, if there is one, and publishes the results."""
         with self._lock:
-            message, self._slot = self._slot, None
-        if message is None:
+            serialized, self._slot = self._slot, None
+        if serialized is None:
             return
         started = time.perf_counter()
         try:
+            message = deserialize_message(serialized, self._kind)
             rgb = rgb_from_image(message) if isinstance(message, Image) else rgb_from_compressed(message)
             if self._in_order(message.header):
                 self._track(message.header, rgb, started)

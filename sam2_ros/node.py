@@ -23,6 +23,7 @@ from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
+from sam2_core.heap import keep_freed_memory
 from sam2_core.model import load_network
 from sam2_core.tracking import ImageSegmenter, StreamingTracker, TrackerOptions
 from sam2_ros import parameters as settings
@@ -208,6 +209,7 @@ class Sam2Node(LifecycleNode):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the node until SIGINT or SIGTERM; returns the exit status."""
+    keep_freed_memory()
     # Under launch, SIGINT arrives twice. Our own handler only sets a flag, so that the second one, in the
     # middle of the clean-up, does no harm.
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)

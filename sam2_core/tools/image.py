@@ -133,9 +133,7 @@ def _prompted(
     return found
 
 
-def _everything(
-    network: ImageNetwork, image: NDArray[np.uint8], options: AutomaticOptions
-) -> list[_Found]:
+def _everything(network: ImageNetwork, image: NDArray[np.uint8], options: AutomaticOptions) -> list[_Found]:
     found = []
     for number, one in enumerate(AutomaticMaskGenerator(network, options).generate(image, progress=True), 1):
         facts = {

@@ -58,8 +58,7 @@ def summary(checkpoint: Checkpoint) -> str:
         "parameters": f"{checkpoint.parameters:,}",
         "tensors": f"{len(checkpoint.state)} of {', '.join(kinds)}, {size / 2**20:.1f} MiB",
         "input size": f"{config.image_size} x {config.image_size} px",
-        "image embedding": f"{config.hidden_dim} channels, "
-        f"{config.embedding_size} x {config.embedding_size}",
+        "image embedding": f"{config.hidden_dim} channels, {config.embedding_size} x {config.embedding_size}",
         "memories": "none"
         if checkpoint.images_only
         else f"{config.memory_dim} channels, {config.recent_memories} recent frames, "

@@ -1,4 +1,4 @@
-"""Batches of augmented clips. Batch number n of a run is a pure function of (configuration, pool, n)."""
+"""Batches of augmented clips, each a pure function of the configuration, the pool, the step and the slot."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from sam2_core.model.preprocess import normalise
 from sam2_core.training.augmentation import choose_frames, crop_and_flip, shift_colours
-from sam2_core.training.config import Stage, TrainingConfig
+from sam2_core.training.config import BatchShape, TrainingConfig
 from sam2_core.training.pool import Shard, open_pool
 
 MIN_SHARE = 1 / 1000  # of the image that an object must show on the first frame, else nobody would click it
@@ -45,42 +45,46 @@ def collate(clips: Sequence[tuple[NDArray[np.uint8], NDArray[np.bool_]]]) -> Cli
 
 
 def object_masks(labels: NDArray[np.uint8], most: int, rng: np.random.Generator) -> NDArray[np.bool_] | None:
-    """Masks [T, K, S, S] of at most ``most`` objects seen on the first frame; None where there is none."""
+    """Masks [T, K, S, S] of at most ``most`` objects seen on the first frame; None where there is none.
+
+    Objects that are hidden later come first: there are few of them, and they teach what occlusion is.
+    """
     areas = np.bincount(labels[0].ravel())
     seen = [label for label in range(1, len(areas)) if areas[label] >= MIN_SHARE * labels[0].size]
     if not seen:
         return None
-    chosen = rng.permutation(seen)[:most].astype(labels.dtype)
-    return labels[:, None] == chosen[:, None, None]
+    masks = labels[:, None] == rng.permutation(seen).astype(labels.dtype)[:, None, None]
+    shown = masks.any(axis=(2, 3)).all(axis=0)
+    return masks[:, np.argsort(shown, kind="stable")[:most]]
 
 
 class ClipBatches(Dataset[ClipBatch]):
-    """The batches of a run, indexed by the step that uses them."""
+    """The batches of a run, indexed by the step that uses them and their place among that step's batches."""
 
     def __init__(self, config: TrainingConfig, pool: Path) -> None:
         self._config = config
         self._shards: dict[str, list[Shard]] = {family: open_pool(pool, family) for family in config.mixture}
 
-    def __len__(self) -> int:
-        return self._config.steps
-
-    def __getitem__(self, step: int) -> ClipBatch:
+    def __getitem__(self, index: tuple[int, int]) -> ClipBatch:
         cv2.setNumThreads(0)  # leave the cores to the network
-        rng = np.random.default_rng([self._config.seed, step])
-        stage = self._config.stage(step)
-        return collate([self._clip(stage, rng) for _ in range(stage.clips)])
+        step, slot = index
+        rng = np.random.default_rng([self._config.seed, step, slot])
+        shape = self._config.stage(step).batches[slot]
+        return collate([self._clip(shape, rng) for _ in range(shape.clips)])
 
-    def _clip(self, stage: Stage, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    def _clip(
+        self, shape: BatchShape, rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         families = list(self._config.mixture)
         shares = np.array(list(self._config.mixture.values()))
         while True:
             shards = self._shards[families[rng.choice(len(families), p=shares / shares.sum())]]
             shard = shards[rng.integers(len(shards))]
             clip = rng.integers(len(shard.frames))
-            chosen = choose_frames(shard.frames.shape[1], stage.frames, rng)
+            chosen = choose_frames(shard.frames.shape[1], shape.frames, rng)
             frames, labels = crop_and_flip(
-                shard.frames[clip][chosen], shard.labels[clip][chosen], stage.image_size, rng
+                shard.frames[clip][chosen], shard.labels[clip][chosen], shape.image_size, rng
             )
-            masks = object_masks(labels, stage.objects, rng)
+            masks = object_masks(labels, shape.objects, rng)
             if masks is not None:
-                return shift_colours(frames, rng), np.repeat(masks, stage.repeats, axis=1)
+                return shift_colours(frames, rng), np.repeat(masks, shape.repeats, axis=1)

@@ -12,20 +12,27 @@ FIRST_PROMPTS = ("click", "box", "mask")
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A stretch of the run whose batches all have the same shape."""
+class BatchShape:
+    """What one batch holds and how its objects are prompted."""
 
-    steps: int
     image_size: int  # side of the network's input, pixels; smaller than the model's own learns faster
     frames: int  # frames of one clip; 1 trains the network as an image segmenter
-    clips: int  # clips of one batch
+    clips: int
     objects: int  # at most so many objects of each clip
     prompts: dict[str, float]  # probability of each kind of first prompt, summing to 1
     repeats: (
         int  # how often each object stands in the batch, prompted anew; decoding is cheaper than encoding
     )
     corrected_frames: int  # at most so many frames of a clip get a correction click
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of the run whose steps all average the gradients of batches of the same shapes."""
+
+    steps: int
     learning_rate: float  # the highest of this stage
+    batches: tuple[BatchShape, ...]
 
 
 @dataclass(frozen=True)
@@ -73,12 +80,15 @@ def load_config(path: Path) -> TrainingConfig:
     """
     fields: dict[str, Any] = yaml.safe_load(path.read_text())
     try:
-        stages = tuple(Stage(**stage) for stage in fields.pop("stages"))
+        stages = tuple(
+            Stage(batches=tuple(BatchShape(**shape) for shape in stage.pop("batches")), **stage)
+            for stage in fields.pop("stages")
+        )
         config = TrainingConfig(stages=stages, **fields)
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from error
-    for stage in stages:
-        unknown = set(stage.prompts) - set(FIRST_PROMPTS)
+    for shape in (shape for stage in stages for shape in stage.batches):
+        unknown = set(shape.prompts) - set(FIRST_PROMPTS)
         if unknown:
             raise ValueError(
                 f"{path}: prompts are {', '.join(FIRST_PROMPTS)}; got {', '.join(sorted(unknown))}"

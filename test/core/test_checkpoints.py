@@ -266,9 +266,7 @@ def test_a_config_of_another_model_is_refused(meta_file: Path, tmp_path: Path) -
         load_network(checkpoint=tmp_path)
 
 
-def test_tool_tells_and_converts(
-    meta_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_tool_tells_and_converts(meta_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert tool.main(["convert", str(meta_file), str(tmp_path / "folder")]) == 0
     capsys.readouterr()
     told = []

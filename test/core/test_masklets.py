@@ -41,9 +41,7 @@ def found(*boxes: tuple[int, int, int, int]) -> list[AutomaticMask]:
         mask = np.zeros(SIZE, bool)
         mask[y0:y1, x0:x1] = True
         records.append(
-            AutomaticMask(
-                run_lengths(mask), SIZE, (x0, y0, x1, y1), 0.9, 0.9, 1.0, (x0, y0), (0, 0, 128, 96)
-            )
+            AutomaticMask(run_lengths(mask), SIZE, (x0, y0, x1, y1), 0.9, 0.9, 1.0, (x0, y0), (0, 0, 128, 96))
         )
     return records
 
