@@ -29,6 +29,7 @@ from sam2_ros.images import image_from_array, jpeg_from_array
 # Best effort as cameras are; deep enough that a reader that is late for a moment loses nothing.
 CAMERA_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 _JPEG_QUALITY = 90
+_ACQUAINTANCE = 1.0  # [s] in which listeners that we have discovered discover us; until then they miss images
 _FAREWELL = 5.0  # [s] that the last count gets to arrive; a tenth for the last image, which nobody confirms
 
 Frame = TypeVar("Frame", bound=TimedImage)
@@ -77,8 +78,7 @@ class CameraNode(Node, Generic[Frame]):
 
     def play(self) -> None:
         """Publishes frame after frame at its time, until the frames or the wanted number end, or `stop`."""
-        while self._listeners() < self._awaited and not self._stop.wait(0.02):
-            pass
+        self._wait_for_listeners()
         origin = time.monotonic_ns()
         for frame in self.frames():
             late = time.monotonic_ns() - origin - frame.stamp
@@ -107,6 +107,13 @@ class CameraNode(Node, Generic[Frame]):
         if self._compressed.get_subscription_count():
             self._compressed.publish(jpeg_from_array(rgb, _JPEG_QUALITY, header))
         self._camera_info.publish(camera_info(rgb.shape[1], rgb.shape[0], intrinsics, header))
+
+    def _wait_for_listeners(self) -> None:
+        if not self._awaited:
+            return
+        while self._listeners() < self._awaited and not self._stop.wait(0.02):
+            pass
+        self._stop.wait(_ACQUAINTANCE)
 
     def _listeners(self) -> int:
         return self._images.get_subscription_count() + self._compressed.get_subscription_count()

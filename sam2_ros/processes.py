@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +19,7 @@ _PROFILE = "fastdds_large_images.xml"
 _LOG_LINES = 12  # of a dead process, shown to the user
 _PATIENCE = 10.0  # [s] that a process gets to end by itself
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_DOMAINS = 101  # from 1 on: those whose ports lie below the ones that Linux gives away
 
 
 class ProcessDiedError(RuntimeError):
@@ -127,7 +130,7 @@ def isolated_environment() -> dict[str, str]:
         [str(_PACKAGE_ROOT), *filter(None, [environment.get("PYTHONPATH")])]
     )
     environment["PYTHONUNBUFFERED"] = "1"
-    environment["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)  # up to 101 is free of port conflicts on Linux
+    environment["ROS_DOMAIN_ID"] = str(_free_domain())
     if environment.get("ROS_DISTRO") == "humble":
         environment["ROS_LOCALHOST_ONLY"] = "1"
     else:
@@ -137,6 +140,21 @@ def isolated_environment() -> dict[str, str]:
     profile = "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"
     environment[profile] = str(_fastdds_profile())
     return environment
+
+
+def _free_domain() -> int:
+    """A ROS domain that nobody on this machine uses; which one is tried first depends on the process.
+
+    Raises:
+        RuntimeError: all are in use.
+    """
+    for offset in range(_DOMAINS):
+        domain = 1 + (os.getpid() + offset) % _DOMAINS
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+            # The first participant of a domain receives its discovery traffic here (DDSI-RTPS, 9.6.1.1).
+            probe.bind(("", 7410 + 250 * domain))
+            return domain
+    raise RuntimeError(f"all {_DOMAINS} ROS domains are in use on this machine")
 
 
 def _fastdds_profile() -> Path:

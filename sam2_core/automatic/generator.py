@@ -128,7 +128,7 @@ class AutomaticMaskGenerator:
         )
         if self.options.multimask:
             return decoded.logits[:, 1:].float(), decoded.iou[:, 1:].float(), decoded.score
-        chosen = choose_masks(decoded, False, TrackerOptions())
+        chosen = choose_masks(decoded, False, backend.config, TrackerOptions())
         return chosen.logits.float(), chosen.iou[:, None].float(), decoded.score
 
     def _filtered(

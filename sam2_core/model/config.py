@@ -51,6 +51,9 @@ class Sam2Config:
     """Rows of the temporal encoding: one per recent frame (6) and one for conditioning frames."""
     max_pointers: int = 16
     """Object pointers that memory attention reads at most, and the unit of their time encoding."""
+    multimask: bool = True
+    """Whether a single click, and a frame without prompts, is answered with the best of three candidates, as
+    the released models were trained to; otherwise with the single mask."""
 
     @property
     def embedding_size(self) -> int:
@@ -90,6 +93,7 @@ _PICO = Sam2Config(
     decoder_heads=4,
     decoder_mlp_dim=256,
     iou_head_dim=128,
+    multimask=False,
 )
 
 

@@ -226,7 +226,7 @@ class ImageSegmenter:
             logits = decoded.logits[:, 1:].gather(1, order[..., None, None].expand_as(decoded.logits[:, 1:]))
             iou = decoded.iou[:, 1:].gather(1, order)
         else:
-            chosen = choose_masks(decoded, False, self.options)
+            chosen = choose_masks(decoded, False, self.backend.config, self.options)
             logits, iou = chosen.logits, chosen.iou[:, None]
         scores = decoded.score.tolist()
         for low, quality, score, size in zip(

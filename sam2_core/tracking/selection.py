@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..model import DecodedMasks
+from ..model import DecodedMasks, Sam2Config
 from ..model.network import NO_OBJECT_LOGIT
 from .options import MaskOptions
 
@@ -31,21 +31,25 @@ def stability(logits: Tensor, delta: float) -> Tensor:
     return torch.where(outer > 0, inner / outer.clamp(min=1), torch.ones_like(outer, dtype=torch.float32))
 
 
-def choose_masks(decoded: DecodedMasks, multimask: bool, options: MaskOptions) -> ChosenMasks:
+def choose_masks(
+    decoded: DecodedMasks, ambiguous: bool, config: Sam2Config, options: MaskOptions
+) -> ChosenMasks:
     """Picks each object's mask.
 
-    With `multimask` (at most one click, or none) it is the candidate of the highest predicted IoU. Without,
+    Where the prompt is ambiguous (one click, or none) it is the candidate of the highest predicted IoU; else
     it is the single mask, unless that is unstable: then the best candidate steps in, while the pointer stays
-    the single mask's.
+    the single mask's. Models without `multimask` always answer with the single mask.
     """
     rows = torch.arange(len(decoded.iou), device=decoded.iou.device)
     best = 1 + decoded.iou[:, 1:].argmax(dim=1)
-    if multimask:
+    single = torch.zeros_like(best)
+    if not config.multimask:
+        token = chosen = single
+    elif ambiguous:
         token = chosen = best
     else:
         stable = stability(decoded.logits[:, 0], options.stability_delta) >= options.stability_threshold
-        token = torch.zeros_like(best)
-        chosen = torch.where(stable, token, best)
+        token, chosen = single, torch.where(stable, single, best)
     return ChosenMasks(
         decoded.logits[rows, chosen, None], decoded.iou[rows, chosen], decoded.pointers[rows, token]
     )

@@ -39,7 +39,7 @@ class Steps:
         conditioned = backend.attend_memory(features.embedding, memory)
         no_prompt = backend.encode_prompts(None, None)
         decoded = backend.decode_masks(conditioned, features.skip4, features.skip8, no_prompt)
-        chosen = choose_masks(decoded, True, self._options)
+        chosen = choose_masks(decoded, True, backend.config, self._options)
         logits = hide_absent(chosen.logits, decoded.score)
         maps = backend.encode_memory(features.embedding, logits, decoded.score).bfloat16()
         pointers = backend.hide_pointer(chosen.pointers, decoded.score)
@@ -80,7 +80,7 @@ class Steps:
         prompts = backend.encode_prompts(clicks.points, clicks.labels, previous)
         decoded = backend.decode_masks(conditioned, frame.features.skip4, frame.features.skip8, prompts)
         # One click is ambiguous; a box (two corners) or several clicks are not.
-        chosen = choose_masks(decoded, len(clicks) <= 1, self._options)
+        chosen = choose_masks(decoded, len(clicks) <= 1, backend.config, self._options)
         logits = hide_absent(chosen.logits, decoded.score)
         pointer = backend.hide_pointer(chosen.pointers, decoded.score)
         return self._remember(frame, logits, pointer, decoded.score, chosen.iou.item(), conditioning, clicks)

@@ -32,6 +32,7 @@ class Stage:
 
     steps: int
     learning_rate: float  # the highest of this stage
+    affinity: float  # weight of the auxiliary loss (sam2_core.training.affinity)
     batches: tuple[BatchShape, ...]
 
 

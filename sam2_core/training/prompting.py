@@ -14,19 +14,23 @@ def deepest_point(region: BoolMask) -> tuple[int, int, float]:
 
     The border of the image counts as an edge: a click there is as unlikely as one beside an outline.
     """
-    padded = np.pad(region.astype(np.uint8), 1)
-    distance = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
+    distance = _depths(region)
     y, x = divmod(int(distance.argmax()), region.shape[1])
     return x, y, float(distance[y, x])
 
 
 def first_click(mask: BoolMask, rng: np.random.Generator | None) -> tuple[float, float]:
-    """A pixel (x, y) of a non-empty mask: drawn uniformly, or without a generator the deepest one."""
+    """A pixel (x, y) of a non-empty mask: towards the middle, as people click; or the deepest one.
+
+    With a generator, a pixel's probability is proportional to its distance from the edge. Clicks at the very
+    outline would mostly teach to guess which side of it was meant.
+    """
     if rng is None:
         x, y, _ = deepest_point(mask)
         return float(x), float(y)
     ys, xs = np.nonzero(mask)
-    pick = rng.integers(len(xs))
+    depth = _depths(mask)[ys, xs].astype(np.float64)
+    pick = rng.choice(len(xs), p=depth / depth.sum())
     return float(xs[pick]), float(ys[pick])
 
 
@@ -57,3 +61,8 @@ def loose_box(mask: BoolMask, rng: np.random.Generator | None) -> tuple[float, f
     x0, x1 = np.sort(box[[0, 2]]).clip(0, width)
     y0, y1 = np.sort(box[[1, 3]]).clip(0, height)
     return float(x0), float(y0), float(x1), float(y1)
+
+
+def _depths(region: BoolMask) -> NDArray[np.float32]:
+    """Distance of every pixel of a region [H, W] from the region's edge; the image's border is an edge."""
+    return cv2.distanceTransform(np.pad(region.astype(np.uint8), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]

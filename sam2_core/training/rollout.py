@@ -38,7 +38,7 @@ class Prediction:
     """One decoder output for N objects on one frame, as the losses need it."""
 
     frame: int
-    logits: Tensor  # [N, M, 4s, 4s]; M 3 where the prompt is ambiguous, else 1
+    logits: Tensor  # [N, M, 4s, 4s]; M 3 for the candidates, 1 for the single mask
     iou: Tensor  # [N, M]
     score: Tensor  # [N]
     pointers: Tensor  # [N, M, C]
@@ -86,7 +86,10 @@ class Rollout:
         self._labels = torch.empty(0)
 
     def run(self) -> list[Prediction]:
-        """Every decoder output in order; a corrected frame has two. A frame with a given mask has none."""
+        """Every answer of the decoder in order; the last one of a frame is what the tracker would remember.
+
+        A corrected frame has two or more, a frame with a given mask has none.
+        """
         frames, clips = self._batch.frames.shape[:2]
         predictions: list[Prediction] = []
         for t in range(frames):
@@ -107,19 +110,19 @@ class Rollout:
                 conditioned = self._network.attend_memory(embedding, self._read_memory(t)).float()
             count = len(embedding)
             self._points, self._labels = embedding.new_zeros(count, 0, 2), torch.zeros(count, 0).long()
-        predictions = [self._decode(t, conditioned, features, None)]
+        predictions = self._decode(t, conditioned, features, None)
         if t in self._interaction.corrected:
             logits, _ = predictions[-1].best()
             self._add_corrections(t, logits)
             limited = logits.detach().clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)[:, None]
-            predictions.append(self._decode(t, conditioned, features, limited))
+            predictions += self._decode(t, conditioned, features, limited)
         if not last:
             self._remember(embedding, predictions[-1], prompted=self._points.shape[1] > 0)
         return predictions
 
     def _decode(
         self, t: int, conditioned: Tensor, features: ImageFeatures, previous: Tensor | None
-    ) -> Prediction:
+    ) -> list[Prediction]:
         points = self._points.shape[1]
         prompts = (
             self._network.encode_prompts(self._points, self._labels, previous)
@@ -129,11 +132,20 @@ class Rollout:
         decoded = self._network.decode_masks(
             conditioned, features.skip4.float(), features.skip8.float(), prompts
         )
-        # Several candidates where at most one point tells what is meant, one mask else.
-        masks = slice(1, 4) if points <= 1 else slice(0, 1)
-        return Prediction(
-            t, decoded.logits[:, masks], decoded.iou[:, masks], decoded.score, decoded.pointers[:, masks]
-        )
+        return [
+            Prediction(
+                t, decoded.logits[:, masks], decoded.iou[:, masks], decoded.score, decoded.pointers[:, masks]
+            )
+            for masks in self._supervised(points)
+        ]
+
+    def _supervised(self, points: int) -> list[slice]:
+        """Which of the four masks learn from a prompt of so many points, those that count last."""
+        single, candidates = slice(0, 1), slice(1, 4)
+        if self._network.config.multimask:
+            return [candidates if points <= 1 else single]
+        # The candidates are still there for whoever asks for them.
+        return [candidates, single] if points == 1 else [single]
 
     def _remember(self, embedding: Tensor, prediction: Prediction, prompted: bool) -> None:
         logits, pointer = prediction.best()

@@ -164,7 +164,8 @@ class TrainingRun:
             batch.masks[0],
             torch.Generator().manual_seed(self.step),
         )
-        return {**vars(losses), "affinity": affinity, "loss": losses.total + affinity}
+        weight = self.config.stage(self.step).affinity
+        return {**vars(losses), "affinity": affinity, "loss": losses.total + weight * affinity}
 
     def save(self, path: Path) -> None:
         """Write everything needed to go on; the file is replaced only when the new one is complete."""

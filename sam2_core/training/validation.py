@@ -63,7 +63,8 @@ def validate(network: Sam2Network, batches: Sequence[ClipBatch]) -> Score:
     right: list[Tensor] = []
     for batch in batches:
         rollout = Rollout(network, batch, encode_frames(network, batch), Interaction("click"))
-        for prediction in rollout.run():
+        remembered = {prediction.frame: prediction for prediction in rollout.run()}
+        for prediction in remembered.values():
             truth = batch.masks[prediction.frame]
             visible = truth.flatten(1).any(dim=1)
             predicted = shown_mask(prediction, size)

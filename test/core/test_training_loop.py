@@ -54,7 +54,7 @@ def config(monkeypatch: pytest.MonkeyPatch) -> TrainingConfig:
     prompts = {"click": 0.4, "box": 0.3, "mask": 0.3}
     images = BatchShape(SIZE // 2, 1, 3, 2, {"click": 1.0}, 2, 1)
     clips = BatchShape(SIZE, 4, 2, 2, prompts, 1, 2)
-    stages = (Stage(4, 2e-3, (images,)), Stage(4, 2e-3, (images, clips)))
+    stages = (Stage(4, 2e-3, 1.0, (images,)), Stage(4, 2e-3, 0.5, (images, clips)))
     return TrainingConfig(tiny.name, 5, {"procedural": 1.0}, stages, 1, 2, 0.05, 1.0, 0.9, 2, 8, 100)
 
 
@@ -79,7 +79,7 @@ def test_two_processes_end_with_the_weights_of_one(pool: Path, tmp_path: Path) -
     clip = {**shape, "frames": 2, "prompts": {"mask": 1.0}}
     settings = yaml.safe_load(SHIPPED.read_text()) | {
         "mixture": {"procedural": 1.0},
-        "stages": [{"steps": 2, "learning_rate": 1e-3, "batches": [image, clip]}],
+        "stages": [{"steps": 2, "learning_rate": 1e-3, "affinity": 1.0, "batches": [image, clip]}],
         "validation_clips": 1,
     }
     configuration = tmp_path / "run.yaml"
