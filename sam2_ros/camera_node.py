@@ -6,6 +6,7 @@ import contextlib
 import signal
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
@@ -35,7 +36,7 @@ _FAREWELL = 5.0  # [s] that the last count gets to arrive; a tenth for the last 
 Frame = TypeVar("Frame", bound=TimedImage)
 
 
-class CameraNode(Node, Generic[Frame]):
+class CameraNode(Node, Generic[Frame], ABC):
     """Publishes `image_raw`, `image_raw/compressed`, `camera_info` and, once a second, `/diagnostics`.
 
     Subclasses say what is filmed (`frames`) and may publish more of each frame (`publish_frame`). The topics
@@ -68,13 +69,13 @@ class CameraNode(Node, Generic[Frame]):
             descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
         return self.declare_parameter(name, default, descriptor).value
 
+    @abstractmethod
     def frames(self) -> Iterable[Frame]:
         """What is filmed, with rising times."""
-        raise NotImplementedError
 
+    @abstractmethod
     def publish_frame(self, frame: Frame, header: Header) -> None:
         """Publishes everything of one frame under one header."""
-        raise NotImplementedError
 
     def play(self) -> None:
         """Publishes frame after frame at its time, until the frames or the wanted number end, or `stop`."""

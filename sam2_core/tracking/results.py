@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_LOGIT_LIMIT = 32.0
+PREVIOUS_LOGIT_LIMIT = 32.0
 """Logits that serve as the next prompt are clamped to this, as in the official predictor."""
 
 
@@ -101,4 +101,4 @@ class SegmentationResult:
     @property
     def logits(self) -> NDArray[np.float32]:
         """float32 `[M, 4s, 4s]`: the decoded logits within -32 to 32, to refine a mask with."""
-        return self.decoded.clip(-_LOGIT_LIMIT, _LOGIT_LIMIT)
+        return self.decoded.clip(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)

@@ -12,12 +12,9 @@ from .frames import HeldFrame
 from .memory import FrameMemory, MemoryBank, gather
 from .options import MaskOptions
 from .prompts import Clicks, MaskPrompt, PointPrompt, Prompt, mask_logits, to_clicks, to_square_mask
-from .results import ObjectResult, TrackedObject
+from .results import PREVIOUS_LOGIT_LIMIT, ObjectResult, TrackedObject
 from .selection import choose_masks, hide_absent
 from .timeline import Timeline
-
-PREVIOUS_LOGIT_LIMIT = 32.0
-"""Previous logits are clamped to this before they prompt a correction, as in the official predictor."""
 
 
 class Steps:

@@ -17,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from sam2_core.model import ImageFeatures, MemoryTokens, Sam2Network
 from sam2_core.model.network import NO_OBJECT_LOGIT
 from sam2_core.tracking.prompts import mask_logits
-from sam2_core.tracking.steps import PREVIOUS_LOGIT_LIMIT
+from sam2_core.tracking.results import PREVIOUS_LOGIT_LIMIT
 from sam2_core.training.batches import ClipBatch
 from sam2_core.training.prompting import correction_click, first_click, loose_box
 
