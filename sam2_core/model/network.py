@@ -89,12 +89,12 @@ class Sam2Network(ImageNetwork):
         return self.obj_ptr_tpos_proj(time)
 
     def _readable(self, memory: MemoryTokens) -> Tensor | None:
-        """The attention mask `[N, 1, 1, tokens]` of the valid slots; None where all are valid."""
+        """Which tokens are those of valid slots: bool `[N, tokens]`; None where all are."""
         if memory.map_valid is None or memory.pointer_valid is None:
             return None
         maps = memory.map_valid.repeat_interleave(self.config.embedding_size**2, dim=1)
         pointers = memory.pointer_valid.repeat_interleave(self.config.pointer_splits, dim=1)
-        return torch.cat([maps, pointers], dim=1)[:, None, None, :]
+        return torch.cat([maps, pointers], dim=1)
 
     def encode_mask_prompt(self, mask: Tensor) -> PromptTokens:
         """A mask that is taken as it is: `[N, 1, S, S]` of 0 and 1, brought to SAM's logit scale."""
