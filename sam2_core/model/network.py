@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .config import Sam2Config
 from .image_network import DecodedMasks, ImageNetwork
-from .layers import MLP, flatten_map, unflatten_map, upsample_logits
+from .layers import ObjectLinear, ObjectMLP, flatten_map, unflatten_map, upsample_logits
 from .memory_attention import MemoryAttention
 from .memory_encoder import MemoryEncoder
 from .positions import sine_map, sine_time
@@ -55,14 +55,14 @@ class Sam2Network(ImageNetwork):
         self.mask_downsample = nn.Conv2d(1, 1, kernel_size=4, stride=4)
         self.memory_attention = MemoryAttention(config)
         self.memory_encoder = MemoryEncoder(config)
-        self.obj_ptr_proj = MLP((dim, dim, dim, dim))
+        self.obj_ptr_proj = ObjectMLP((dim, dim, dim, dim))
         self.maskmem_tpos_enc = nn.Parameter(0.02 * torch.randn(config.num_memories, 1, 1, memory_dim))
         # No released configuration reads this one; it is in every checkpoint.
         self.no_mem_pos_enc = nn.Parameter(0.02 * torch.randn(1, 1, dim))
         self.no_obj_ptr = nn.Parameter(0.02 * torch.randn(1, dim))
         if config.generation == "2.1":
             self.no_obj_embed_spatial = nn.Parameter(0.02 * torch.randn(1, memory_dim))
-            self.obj_ptr_tpos_proj = nn.Linear(dim, memory_dim)
+            self.obj_ptr_tpos_proj = ObjectLinear(dim, memory_dim)
         size = config.embedding_size
         self.register_buffer("sine_embedding", sine_map(dim, size).flatten(1).T, persistent=False)
         self.register_buffer("sine_memory", sine_map(memory_dim, size).flatten(1).T, persistent=False)
@@ -86,15 +86,17 @@ class Sam2Network(ImageNetwork):
         if self.config.generation == "2.0":
             return offsets.new_zeros(*offsets.shape, self.config.memory_dim)
         time = sine_time(offsets / (self.config.max_pointers - 1), self.config.hidden_dim)
-        return self.obj_ptr_tpos_proj(time)
+        # Each by itself: how many there are depends on the longest history in the batch.
+        encoded = self.obj_ptr_tpos_proj(time.flatten(0, 1)[:, None])
+        return encoded.view(*offsets.shape, self.config.memory_dim)
 
     def _readable(self, memory: MemoryTokens) -> Tensor | None:
-        """The attention mask `[N, 1, 1, tokens]` of the valid slots; None where all are valid."""
+        """Which tokens are those of valid slots: bool `[N, tokens]`; None where all are."""
         if memory.map_valid is None or memory.pointer_valid is None:
             return None
         maps = memory.map_valid.repeat_interleave(self.config.embedding_size**2, dim=1)
         pointers = memory.pointer_valid.repeat_interleave(self.config.pointer_splits, dim=1)
-        return torch.cat([maps, pointers], dim=1)[:, None, None, :]
+        return torch.cat([maps, pointers], dim=1)
 
     def encode_mask_prompt(self, mask: Tensor) -> PromptTokens:
         """A mask that is taken as it is: `[N, 1, S, S]` of 0 and 1, brought to SAM's logit scale."""
