@@ -51,6 +51,8 @@ class Sam2Config:
     """Rows of the temporal encoding: one per recent frame (6) and one for conditioning frames."""
     max_pointers: int = 16
     """Object pointers that memory attention reads at most, and the unit of their time encoding."""
+    tolerates_bfloat16: bool = True
+    """Whether masks computed in bfloat16 have an IoU of 0.99 and more with those computed in float32."""
 
     @property
     def embedding_size(self) -> int:
@@ -90,6 +92,8 @@ _PICO = Sam2Config(
     decoder_heads=4,
     decoder_mlp_dim=256,
     iou_head_dim=128,
+    # Its edges are soft: IoU 0.97 on real images, where changing the weights by 0.1 % costs half as much.
+    tolerates_bfloat16=False,
 )
 
 
