@@ -11,14 +11,24 @@ from .layers import Attention
 from .positions import rotary_tables, rotate
 
 
+def project_pairs(layer: nn.Linear, x: Tensor) -> Tensor:
+    """A linear layer whose outputs 2i and 2i + 1 come out as channels i and i + D / 2.
+
+    The weights mean the former to be turned together. The latter can be turned three times as fast, and any
+    order of the channels will do that queries and keys agree on.
+    """
+    weight, bias = (t.unflatten(0, (-1, 2)).transpose(0, 1).flatten(0, 1) for t in (layer.weight, layer.bias))
+    return F.linear(x, weight, bias)
+
+
 class RotarySelfAttention(Attention):
     """Self-attention over a map's tokens with 2D rotary positions."""
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """`[B, L, C]` to `[B, L, C]`."""
-        q = rotate(self.split_heads(self.q_proj(x)), cos, sin)
-        k = rotate(self.split_heads(self.k_proj(x)), cos, sin)
-        return self.attend(q, k, self.split_heads(self.v_proj(x)))
+        q = rotate(project_pairs(self.q_proj, x), cos, sin)
+        k = rotate(project_pairs(self.k_proj, x), cos, sin)
+        return self.attend(*(self.split_heads(t) for t in (q, k, self.v_proj(x))))
 
 
 _QUERY_BLOCK = 256
@@ -51,24 +61,15 @@ def attend_narrow(q: Tensor, k: Tensor, values: Tensor, readable: Tensor | None)
 
 
 class MemoryCrossAttention(Attention):
-    """Attention from a frame's tokens to memory tokens; maps get rotary positions, pointers do not."""
+    """Attention from a frame's tokens to memory tokens."""
 
     def forward(
-        self,
-        x: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        maps: int,
-        cos: Tensor,
-        sin: Tensor,
-        readable: Tensor | None,
+        self, x: Tensor, keys: Tensor, values: Tensor, cos: Tensor, sin: Tensor, readable: Tensor | None
     ) -> Tensor:
-        """`[1 or N, L, C]` to `[N, L, C]`, reading `keys` and `values` `[N, maps * L + pointers, Cm]`."""
-        q = rotate(self.q_proj(x), cos, sin)
-        k = self.k_proj(keys)
-        length = maps * x.shape[1]
-        map_keys = rotate(k[:, :length].unflatten(1, (maps, -1)), cos, sin).flatten(1, 2)
-        k = torch.cat((map_keys, k[:, length:]), dim=1)
+        """`[1 or N, L, C]` to `[N, L, C]`, reading `keys` and `values` `[N, T, Cm]`; tables `[T, C / 2]`."""
+        length = x.shape[1]
+        q = rotate(project_pairs(self.q_proj, x), cos[:length], sin[:length])
+        k = rotate(project_pairs(self.k_proj, keys), cos, sin)
         if torch.is_inference_mode_enabled() and q.is_cpu and q.dtype == torch.float32:
             # A query's weights add up to 1, so the projection may follow the weighted sum, which then costs a
             # quarter. PyTorch's fused kernel wants equal widths, but wins in bfloat16, and to train with.
@@ -92,17 +93,11 @@ class MemoryAttentionLayer(nn.Module):
         self.norm3 = nn.LayerNorm(dim)
 
     def forward(
-        self,
-        x: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        maps: int,
-        cos: Tensor,
-        sin: Tensor,
-        readable: Tensor | None,
+        self, x: Tensor, keys: Tensor, values: Tensor, cos: Tensor, sin: Tensor, readable: Tensor | None
     ) -> Tensor:
-        x = x + self.self_attn(self.norm1(x), cos, sin)
-        x = x + self.cross_attn_image(self.norm2(x), keys, values, maps, cos, sin, readable)
+        length = x.shape[1]
+        x = x + self.self_attn(self.norm1(x), cos[:length], sin[:length])
+        x = x + self.cross_attn_image(self.norm2(x), keys, values, cos, sin, readable)
         return x + self.linear2(F.relu(self.linear1(self.norm3(x))))
 
 
@@ -137,6 +132,10 @@ class MemoryAttention(nn.Module):
         Returns:
             `[N, L, C]`.
         """
+        # Every map turns as the frame does; pointers have no place and stay as they are.
+        pointers = (keys.shape[1] - maps * x.shape[1], self.cos.shape[1])
+        cos = torch.cat((self.cos.repeat(maps, 1), self.cos.new_ones(pointers)))
+        sin = torch.cat((self.sin.repeat(maps, 1), self.sin.new_zeros(pointers)))
         for layer in self.layers:
-            x = layer(x, keys, values, maps, self.cos, self.sin, readable)
+            x = layer(x, keys, values, cos, sin, readable)
         return self.norm(x)

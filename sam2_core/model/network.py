@@ -46,6 +46,7 @@ class MemoryTokens:
 class Sam2Network(ImageNetwork):
     """SAM 2 / SAM 2.1 with the weights' own conventions; the reference executor of the four stages."""
 
+    heavy = ("image_encoder", "memory_attention", "memory_encoder")
     sine_embedding: Tensor
     sine_memory: Tensor
 
@@ -78,7 +79,8 @@ class Sam2Network(ImageNetwork):
         values = torch.cat([maps.flatten(1, 2), pointers], dim=1)
         keys = torch.cat([(maps + map_positions).flatten(1, 2), pointers + pointer_positions], dim=1)
         x = flatten_map(embedding) + 0.1 * self.sine_embedding
-        x = self.memory_attention(x, keys, values, count, self._readable(memory))
+        with self._heavy_stage():
+            x = self.memory_attention(x, keys, values, count, self._readable(memory))
         return unflatten_map(x, self.config.embedding_size)
 
     def _pointer_positions(self, offsets: Tensor) -> Tensor:
@@ -126,8 +128,10 @@ class Sam2Network(ImageNetwork):
         """
         mask = upsample_logits(logits, self.config.image_size)
         mask = (mask > 0).to(mask.dtype) if binarize else mask.sigmoid()
-        memory = self.memory_encoder(embedding, mask * _MEMORY_MASK_SCALE + _MEMORY_MASK_BIAS)
+        with self._heavy_stage():
+            memory = self.memory_encoder(embedding, mask * _MEMORY_MASK_SCALE + _MEMORY_MASK_BIAS)
+        memory = memory.float()
         if self.config.generation == "2.1":
-            hidden = (score <= 0).to(memory.dtype)[:, None, None, None]
-            memory = memory + hidden * self.no_obj_embed_spatial.to(memory.dtype)[..., None, None]
+            hidden = (score <= 0).float()[:, None, None, None]
+            memory = memory + hidden * self.no_obj_embed_spatial[..., None, None]
         return memory

@@ -6,11 +6,11 @@ import argparse
 
 import torch
 
-from ..model import Sam2Network, load_network
+from ..model import PRECISIONS, Sam2Network, load_network
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
-    """Adds --model, --checkpoint, --image-size and --device."""
+    """Adds --model, --checkpoint, --image-size, --device and --precision."""
     options = parser.add_argument_group("the network")
     options.add_argument("--model", default="", metavar="NAME", help="model (default: the checkpoint's own)")
     options.add_argument(
@@ -23,8 +23,14 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
         choices=("cpu", "cuda"),
         help="where it runs (default: %(default)s here)",
     )
+    options.add_argument(
+        "--precision",
+        default="auto",
+        choices=PRECISIONS,
+        help="auto: bfloat16 for the released models on CPUs that multiply it, else float32 (default: auto)",
+    )
 
 
 def load_given_network(given: argparse.Namespace) -> Sam2Network:
     """The network of the options. Raises CheckpointError."""
-    return load_network(given.model, given.checkpoint, given.image_size).to(given.device)
+    return load_network(given.model, given.checkpoint, given.image_size, given.precision, given.device)
