@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 
@@ -130,7 +131,7 @@ def isolated_environment() -> dict[str, str]:
         [str(_PACKAGE_ROOT), *filter(None, [environment.get("PYTHONPATH")])]
     )
     environment["PYTHONUNBUFFERED"] = "1"
-    environment["ROS_DOMAIN_ID"] = str(_free_domain())
+    environment["ROS_DOMAIN_ID"] = str(_own_domain())
     if environment.get("ROS_DISTRO") == "humble":
         environment["ROS_LOCALHOST_ONLY"] = "1"
     else:
@@ -142,14 +143,20 @@ def isolated_environment() -> dict[str, str]:
     return environment
 
 
-def _free_domain() -> int:
-    """A ROS domain that nobody on this machine uses; which one is tried first depends on the process.
+@lru_cache(maxsize=1)
+def _own_domain() -> int:
+    """The domain of this process and of those that it starts."""
+    return free_domain(1 + os.getpid() % _DOMAINS)
+
+
+def free_domain(first: int) -> int:
+    """A ROS domain that nobody on this machine uses: `first`, 1 to 101, or the next one that is free.
 
     Raises:
         RuntimeError: all are in use.
     """
     for offset in range(_DOMAINS):
-        domain = 1 + (os.getpid() + offset) % _DOMAINS
+        domain = 1 + (first - 1 + offset) % _DOMAINS
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
             # The first participant of a domain receives its discovery traffic here (DDSI-RTPS, 9.6.1.1).
             probe.bind(("", 7410 + 250 * domain))
