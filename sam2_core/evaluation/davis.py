@@ -72,7 +72,7 @@ def statistics(values: Sequence[float]) -> Statistics:
     """Mean, recall and decay of a measure on successive frames.
 
     The quarters are those of the public evaluation code: both ends belong to a quarter, so that neighbours
-    share a frame.
+    share a frame. (That code counts frames in eight bits; its decay of a longer video means nothing.)
 
     Raises:
         ValueError: there is no value.
