@@ -180,6 +180,19 @@ def test_where_objects_overlap_the_surer_one_has_the_pixel(tmp_path: Path) -> No
     assert np.asarray(Image.open(tmp_path / "masks/00000.png")).tolist() == [[2, 7, 7, 0]]
 
 
+def test_void_pixels_are_no_object(tmp_path: Path) -> None:
+    truth = davis(tmp_path / "set", ("a",))
+    shutil.copytree(truth, tmp_path / "found")
+    for path in truth.glob("a/*.png"):
+        values = np.array(Image.open(path))
+        values[:4] = 255
+        Image.fromarray(values).save(path)
+    out = tmp_path / "out"
+    assert main([str(tmp_path / "set"), "--out", str(out), "--predictions", str(tmp_path / "found")]) == 0
+    assert list(results(out)["videos"]["a"]["objects"]) == ["1", "2"]
+    assert results(out)["jf"] == 1
+
+
 def without_image(root: Path) -> None:
     (root / "JPEGImages/480p/b/00003.jpg").unlink()
 
