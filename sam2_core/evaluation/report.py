@@ -48,7 +48,7 @@ def to_json(
     Args:
         about: what was evaluated on what.
         videos: at least one.
-        problems: what was left out and why.
+        problems: what is wrong with the files.
     """
     return {
         **about,
@@ -87,7 +87,7 @@ def to_markdown(
     ]
     lines += ["minus that over the last one."]
     if problems:
-        lines += ["", "## Left out", "", *(f"- {problem}" for problem in problems)]
+        lines += ["", "## Faults", "", *(f"- {problem}" for problem in problems)]
     if pictures:
         lines += ["", "## The worst videos"]
     for name, path in pictures.items():

@@ -38,7 +38,7 @@ An object is scored on its annotated frames but the first, where its mask is giv
 
 written to DIR:
   results.json         the figures of the dataset, of each video and of each object
-  report.md            the same as tables, with what was left out and why
+  report.md            the same as tables, with the faults of the dataset
   worst/VIDEO.png      pictures of the videos with the lowest J&F
   predictions/VIDEO/   the masks that were found, laid out as the true ones (not with --predictions)
   videos/VIDEO.json    J and F of every object on every frame
@@ -139,28 +139,37 @@ def _report(
             problems += result["problems"]
             if result["objects"]:
                 found[one.name] = {name: ObjectFrames(**value) for name, value in result["objects"].items()}
-    for problem in problems:
-        print(f"sam2-eval: left out: {problem}", file=sys.stderr)
     if not found:
-        raise EvaluationError(f"{given.dataset}: there is no object to score")
+        raise EvaluationError("\n".join([f"{given.dataset}: there is no object to score", *problems]))
 
     videos = [summarise_video(name, objects) for name, objects in found.items()]
     worst = sorted(videos, key=lambda video: video.mean.jf)[:_WORST]
     by_name = {one.name: one for one in folders}
-    pictures = {one.name: _draw(given, by_name[one.name], found[one.name]) for one in worst}
+    pictures = {}
+    for name in (one.name for one in worst):
+        try:
+            pictures[name] = _draw(given, by_name[name], found[name])
+        except (DatasetFileError, VideoError) as error:
+            problems.append(f"{error}; so there is no picture of {name}")
     _write_json(given.out / "results.json", to_json(about, videos, problems))
-    table = to_markdown(about, videos, problems, {name: path for name, path in pictures.items() if path})
+    table = to_markdown(about, videos, problems, pictures)
     with replacing(given.out / "report.md") as temporary:
         temporary.write_text(table)
+    for problem in problems:
+        print(f"sam2-eval: {problem}", file=sys.stderr)
     total = mean_over_objects(videos)
     print(f"J&F {total.jf:.3f}  J {total.j.mean:.3f}  F {total.f.mean:.3f}  {given.out / 'report.md'}")
 
 
 def _draw(given: argparse.Namespace, folders: VideoFolders, found: dict[str, ObjectFrames]) -> str:
-    """Draws a video; returns the picture's path relative to the report, empty where files are gone."""
-    video, _ = read_video(folders)
+    """Draws a video; returns the picture's path relative to the report.
+
+    Raises:
+        DatasetFileError, VideoError: a file is unreadable or gone, which need not matter to the scores.
+    """
+    video, problems = read_video(folders)
     if not video:
-        return ""
+        raise VideoError(problems[0])
     picture = draw_video(video, video.masks.at(_predictions(given) / video.name), found)
     path = given.out / "worst" / f"{video.name}.png"
     path.parent.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""`sam2-eval` as a user runs it: datasets of every layout, faulty ones, an interrupted run."""
+"""`sam2-eval` as a user runs it: datasets of every layout, the tracker, an interrupted run."""
 
 from __future__ import annotations
 
@@ -11,86 +11,32 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from dataset_folders import (
+    COUNT,
+    HEIGHT,
+    LATER,
+    SIDE,
+    WIDTH,
+    davis,
+    mose,
+    results,
+    sav,
+    write_palettes,
+    youtube_vos,
+)
 from PIL import Image
 from random_checkpoint import write_random_checkpoint
 
 from sam2_core.evaluation.mask_folders import PaletteMasks
 from sam2_core.tools.eval import main
 
-HEIGHT, WIDTH, COUNT = 48, 64, 9
-SIDE = 12
-LATER = 4  # the frame on which the second object appears
-
-
-def labels(index: int, shift: int = 0) -> np.ndarray:
-    """Two squares that move down, the second one from `LATER` on; shifted to the right."""
-    values = np.zeros((HEIGHT, WIDTH), np.uint8)
-    values[8 + index : 8 + SIDE + index, 8 + shift : 8 + SIDE + shift] = 1
-    if index >= LATER:
-        values[8 + index : 8 + SIDE + index, 40 + shift : 40 + SIDE + shift] = 2
-    return values
-
-
-def write_frames(folder: Path) -> None:
-    folder.mkdir(parents=True)
-    for index in range(COUNT):
-        picture = np.full((HEIGHT, WIDTH, 3), 60, np.uint8)
-        picture[labels(index) > 0] = (220, 90, 40)
-        Image.fromarray(picture).save(folder / f"{index:05}.jpg")
-
-
-def write_palettes(folder: Path, every: int = 1, shift: int = 0) -> None:
-    folder.mkdir(parents=True)
-    for index in range(0, COUNT, every):
-        image = Image.fromarray(labels(index, shift))
-        image.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
-        image.save(folder / f"{index:05}.png")
-
-
-def write_object_folders(folder: Path, every: int = 2) -> None:
-    for value, name, first in ((1, "000", 0), (2, "001", LATER)):
-        (folder / name).mkdir(parents=True)
-        for index in range(first, COUNT, every):
-            Image.fromarray(labels(index) == value).save(folder / name / f"{index:05}.png")
-
-
-def davis(root: Path, videos: tuple[str, ...] = ("a", "b")) -> Path:
-    for video in videos:
-        write_frames(root / "JPEGImages/480p" / video)
-        write_palettes(root / "Annotations/480p" / video)
-    return root / "Annotations/480p"
-
-
-def mose(root: Path) -> Path:
-    write_frames(root / "JPEGImages/a")
-    write_palettes(root / "Annotations/a")
-    return root / "Annotations"
-
-
-def youtube_vos(root: Path) -> Path:
-    write_frames(root / "JPEGImages/a")
-    write_palettes(root / "Annotations/a", every=2)
-    return root / "Annotations"
-
-
-def sav(root: Path) -> Path:
-    write_frames(root / "JPEGImages_24fps/a")
-    write_object_folders(root / "Annotations_6fps/a")
-    return root / "Annotations_6fps"
-
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_random_checkpoint(tmp_path_factory.mktemp("weights") / "pico.safetensors")
-
-
-def results(out: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((out / "results.json").read_text())
-    return content
 
 
 def scored_frames(out: Path, video: str = "a") -> dict[str, list[int]]:
@@ -193,99 +139,6 @@ def test_void_pixels_are_no_object(tmp_path: Path) -> None:
     assert results(out)["jf"] == 1
 
 
-def without_image(root: Path) -> None:
-    (root / "JPEGImages/480p/b/00003.jpg").unlink()
-
-
-def damaged_image(root: Path) -> None:
-    (root / "JPEGImages/480p/b/00003.jpg").write_bytes(b"nothing")
-
-
-def damaged_mask(root: Path) -> None:
-    path = root / "Annotations/480p/b/00003.png"
-    path.write_bytes(path.read_bytes()[:60])
-
-
-def mask_of_another_size(root: Path) -> None:
-    Image.fromarray(labels(3)[:, :32]).save(root / "Annotations/480p/b/00003.png")
-
-
-def mask_in_colour(root: Path) -> None:
-    Image.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(root / "Annotations/480p/b/00003.png")
-
-
-def unknown_video(root: Path) -> None:
-    shutil.rmtree(root / "JPEGImages/480p/b")
-
-
-def no_objects(root: Path) -> None:
-    for path in (root / "Annotations/480p/b").iterdir():
-        Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save(path)
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (without_image, "480p/b: annotates frame 00003, which is not in "),
-        (damaged_image, "JPEGImages/480p/b/00003.jpg: is not a readable image"),
-        (damaged_mask, "Annotations/480p/b/00003.png: is not a readable image"),
-        (mask_of_another_size, "b/00003.png: is 32 x 48; allowed: the frame's size, 64 x 48"),
-        (mask_in_colour, "b/00003.png: is no mask: its mode is RGB; allowed: P, L, 1"),
-        (unknown_video, "JPEGImages/480p/b: no such folder"),
-        (no_objects, "Annotations/480p/b: no mask shows an object"),
-    ],
-)
-def test_a_faulty_video_is_told_of_and_left_out_or_fatal(
-    tmp_path: Path, damage: Callable[[Path], None], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    root, out = tmp_path / "set", tmp_path / "out"
-    truth = davis(root)
-    shutil.copytree(truth, tmp_path / "found")
-    damage(root)
-    given = [str(root), "--out", str(out), "--predictions", str(tmp_path / "found")]
-    assert main([*given, "--strict"]) == 1
-    assert message in capsys.readouterr().err
-    assert not (out / "results.json").exists()
-    assert main(given) == 0
-    assert message in capsys.readouterr().err
-    found = results(out)
-    assert list(found["videos"]) == ["a"]
-    assert message in found["problems"][0]
-    assert found["problems"][0] in (out / "report.md").read_text()
-
-
-def test_an_empty_object_is_left_out_alone(tmp_path: Path) -> None:
-    truth = sav(tmp_path / "set")
-    for path in (truth / "a/001").iterdir():
-        Image.fromarray(np.zeros((HEIGHT, WIDTH), bool)).save(path)
-    out = tmp_path / "out"
-    for _ in range(2):  # the second time from what was kept
-        assert main([str(tmp_path / "set"), "--out", str(out), "--predictions", str(truth)]) == 0
-        assert list(results(out)["videos"]["a"]["objects"]) == ["000"]
-        assert results(out)["problems"] == [f"{truth / 'a/001'}: no mask shows the object"]
-
-
-def test_a_frame_that_breaks_off_leaves_out_its_video(
-    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    root, out = tmp_path / "set", tmp_path / "out"
-    davis(root)
-    broken = root / "JPEGImages/480p/b/00006.jpg"
-    whole = broken.read_bytes()
-    broken.write_bytes(whole[: len(whole) * 3 // 4])  # with a header that says nothing of it
-    given = [str(root), "--out", str(out), "--checkpoint", str(checkpoint)]
-    assert main(given) == 0
-    assert f"{broken}: not a readable image" in capsys.readouterr().err
-    assert list(results(out)["videos"]) == ["a"]
-
-    kept = (out / "videos/a.json").stat().st_mtime_ns
-    broken.write_bytes(whole)
-    assert main(given) == 0
-    assert list(results(out)["videos"]) == ["a", "b"]
-    assert results(out)["problems"] == []
-    assert (out / "videos/a.json").stat().st_mtime_ns == kept, "what was done is not done again"
-
-
 def test_an_interrupted_run_goes_on_with_the_next_video(tmp_path: Path, checkpoint: Path) -> None:
     root = tmp_path / "set"
     davis(root, ("a", "b", "c"))
@@ -310,16 +163,6 @@ def test_an_interrupted_run_goes_on_with_the_next_video(tmp_path: Path, checkpoi
     assert (out / "videos/a.json").stat().st_mtime_ns == kept
 
 
-def test_missing_predictions_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    davis(tmp_path / "set")
-    write_palettes(tmp_path / "found/a")
-    given = [str(tmp_path / "set"), "--out", str(tmp_path / "out"), "--predictions", str(tmp_path / "found")]
-    assert main(given) == 0
-    assert "found/b/00001.png: is missing" in capsys.readouterr().err
-    assert list(results(tmp_path / "out")["videos"]) == ["a"]
-    assert main([*given, "--strict"]) == 1
-
-
 def test_a_list_chooses_the_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     truth = davis(tmp_path / "set")
     (tmp_path / "val.txt").write_text("b\nnone\n")
@@ -339,28 +182,3 @@ def test_parts_of_the_list_add_up_in_one_folder(tmp_path: Path) -> None:
     assert main(given) == 0
     assert list(results(tmp_path / "out")["videos"]) == ["a", "b"]
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out/videos").iterdir()} == kept
-
-
-def test_what_cannot_be_evaluated_is_an_error(
-    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    truth = davis(tmp_path / "set", ("a",))
-    out = ["--out", str(tmp_path / "out")]
-    assert main([str(tmp_path), *out, "--predictions", str(truth)]) == 1
-    assert "is no dataset; allowed: a folder with JPEGImages_24fps and Annotations_6fps" in error(capsys)
-    assert main([str(tmp_path / "set"), *out, "--predictions", str(truth)]) == 0
-    assert main([str(tmp_path / "set"), *out, "--checkpoint", str(checkpoint)]) == 1
-    assert "holds a run with another tracker; allowed: another folder, or --restart" in error(capsys)
-    for path in sorted(truth.glob("a/*.png"))[2:]:
-        path.unlink()
-    assert main([str(tmp_path / "set"), *out, "--predictions", str(truth), "--restart"]) == 1
-    told = error(capsys)
-    assert "object 1 has 2 masks, so none to score; allowed: 3 or more" in told
-    assert "there is no object to score" in told
-    with pytest.raises(SystemExit):
-        main([str(tmp_path / "set"), *out, "--predictions", str(truth), "--checkpoint", str(checkpoint)])
-    assert "leave out --model and --checkpoint" in error(capsys)
-
-
-def error(capsys: pytest.CaptureFixture[str]) -> str:
-    return capsys.readouterr().err
