@@ -1,6 +1,7 @@
 """Folders of videos with masks, as the public datasets have them, recognised from their names:
 
-- DAVIS 2017: `JPEGImages/480p/<video>/*.jpg`, `Annotations/480p/<video>/*.png`, every frame annotated;
+- DAVIS 2017: `JPEGImages/480p/<video>/*.jpg`, `Annotations/480p/<video>/*.png`, every frame annotated
+  (another resolution where it is the only one);
 - MOSE: the same without `480p`;
 - YouTube-VOS: as MOSE, but every fifth frame annotated, and objects that appear later;
 - SA-V val and test: `JPEGImages_24fps/<video>/*.jpg`, `Annotations_6fps/<video>/<object>/*.png`.
@@ -19,7 +20,7 @@ from ..video_frames import FolderFrames
 from .mask_folders import DatasetFileError, MaskFolder, open_masks
 
 _ROOTS = (("JPEGImages_24fps", "Annotations_6fps"), ("JPEGImages", "Annotations"))
-_RESOLUTION = "480p"  # the one that DAVIS is evaluated at
+_RESOLUTION = "480p"  # the one of several that DAVIS is evaluated at
 _RATE = 24.0  # [Hz] only for the frames' times, on which no mask depends
 
 
@@ -75,7 +76,10 @@ def find_videos(root: Path, names: Iterable[str] | None = None) -> list[VideoFol
     if found is None:
         allowed = " or ".join(f"{images} and {masks}" for images, masks in _ROOTS)
         raise DatasetError(f"{root}: is no dataset; allowed: a folder with {allowed}")
-    images, masks = (_at_resolution(folder) for folder in found)
+    level = _resolution(found[0])
+    images, masks = (folder / level for folder in found)
+    if not masks.is_dir():
+        raise DatasetError(f"{masks}: no such folder")
     chosen = _folders(masks) if names is None else sorted(set(names))
     if not chosen:
         raise DatasetError(f"{masks}: has no video; allowed: one folder a video")
@@ -155,6 +159,14 @@ def _folders(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_dir())
 
 
-def _at_resolution(folder: Path) -> Path:
-    """Where the videos lie: the folder itself, or below it for DAVIS, which has one for each resolution."""
-    return folder / _RESOLUTION if (folder / _RESOLUTION).is_dir() else folder
+def _resolution(images: Path) -> str:
+    """The name of the folder that lies between the frames' root and the videos, in DAVIS; else empty."""
+    names = _folders(images)
+    if not names or not _folders(images / names[0]):
+        return ""
+    if len(names) > 1 and _RESOLUTION not in names:
+        found = ", ".join(names)
+        raise DatasetError(
+            f"{images}: has several resolutions, {found}; allowed: one, or one named {_RESOLUTION}"
+        )
+    return names[0] if len(names) == 1 else _RESOLUTION

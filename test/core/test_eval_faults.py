@@ -161,5 +161,24 @@ def test_what_cannot_be_evaluated_is_an_error(
     assert "leave out --model and --checkpoint" in error(capsys)
 
 
+def test_davis_is_read_at_480p_or_at_the_only_resolution(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "set"
+    truth = davis(root, ("a",))
+    shutil.copytree(truth, tmp_path / "found")
+    given = [str(root), "--out", str(tmp_path / "out"), "--predictions", str(tmp_path / "found"), "--restart"]
+    shutil.copytree(root / "JPEGImages/480p/a", root / "JPEGImages/1080p/a")
+    assert main(given) == 0, "the other one is not looked at"
+    shutil.rmtree(root / "JPEGImages/480p")
+    assert main(given) == 1
+    assert "Annotations/1080p: no such folder" in error(capsys)
+    (root / "Annotations/480p").rename(root / "Annotations/1080p")
+    assert main(given) == 0
+    shutil.copytree(root / "JPEGImages/1080p", root / "JPEGImages/720p")
+    assert main(given) == 1
+    assert "several resolutions, 1080p, 720p; allowed: one, or one named 480p" in error(capsys)
+
+
 def error(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err
