@@ -150,9 +150,14 @@ class Sam2Node(LifecycleNode):
         source = parameters.checkpoint or "bundled weights"
         self.get_logger().info(f"loading {parameters.model or 'the model'} from {source} on {device} ...")
         started = time.monotonic()
-        network = load_network(parameters.model, parameters.checkpoint).to(device)
+        network = load_network(
+            parameters.model, parameters.checkpoint, precision=parameters.precision, device=device
+        )
         weights = sum(parameter.numel() for parameter in network.parameters())
-        self.get_logger().info(f"loaded {weights / 1e6:.1f} M weights in {time.monotonic() - started:.1f} s")
+        self.get_logger().info(
+            f"loaded {weights / 1e6:.1f} M weights in {time.monotonic() - started:.1f} s; "
+            f"the heavy stages run in {network.precision}"
+        )
 
         inference = InferenceThread(parameters.torch_threads)
         options = TrackerOptions(max_objects=parameters.max_objects, held_frames=parameters.held_frames)

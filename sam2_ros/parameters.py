@@ -68,6 +68,14 @@ class Parameters:
     device: str = field(
         default="auto", metadata=_about("where the network runs: auto, cpu, cuda or cuda:N", UNCONFIGURED)
     )
+    precision: str = field(
+        default="auto",
+        metadata=_about(
+            "numbers of the heavy stages; auto: bfloat16 for released models on CPUs that multiply it",
+            UNCONFIGURED,
+            choices=("auto", "float32", "bfloat16"),
+        ),
+    )
     torch_threads: int = field(
         default=0,
         metadata=_about("CPU threads of the network; 0: one per core", UNCONFIGURED, limits=(0, 256)),

@@ -5,10 +5,12 @@ from .config import CONFIGS, HieraConfig, Sam2Config
 from .image_network import DecodedMasks, ImageFeatures, ImageNetwork
 from .loading import find_checkpoint, load_image_network, load_network
 from .network import MemoryTokens, Sam2Network
+from .precision import PRECISIONS, Precision, choose_precision
 from .prompt_encoder import PromptTokens
 
 __all__ = [
     "CONFIGS",
+    "PRECISIONS",
     "Checkpoint",
     "CheckpointError",
     "DecodedMasks",
@@ -16,9 +18,11 @@ __all__ = [
     "ImageFeatures",
     "ImageNetwork",
     "MemoryTokens",
+    "Precision",
     "PromptTokens",
     "Sam2Config",
     "Sam2Network",
+    "choose_precision",
     "find_checkpoint",
     "load_image_network",
     "load_network",

@@ -101,7 +101,7 @@ class PatchEmbedding(nn.Module):
         self.proj = nn.Conv2d(3, dim, kernel_size=7, stride=4, padding=3)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return self.proj(pixels).permute(0, 2, 3, 1)
+        return self.proj(pixels).permute(0, 2, 3, 1).contiguous()
 
 
 class Hiera(nn.Module):
@@ -136,9 +136,12 @@ class Hiera(nn.Module):
 
     def position_embedding(self, size: int) -> Tensor:
         """`[1, size, size, C]`: a stretched coarse grid plus one window's embedding, repeated."""
-        coarse = F.interpolate(self.pos_embed, size=(size, size), mode="bicubic")
+        # Bicubic, as a product with a matrix from either side: each row of it is one place's weights.
+        grid = torch.eye(self.pos_embed.shape[-1], device=self.pos_embed.device)
+        stretch = F.interpolate(grid[None, :, :, None], size=(size, 1), mode="bicubic")[0, :, :, 0]
+        coarse = torch.einsum("bcij,iy,jx->byxc", self.pos_embed, stretch, stretch)
         repeats = size // self.pos_embed_window.shape[-1]
-        return (coarse + self.pos_embed_window.tile(1, 1, repeats, repeats)).permute(0, 2, 3, 1)
+        return coarse + self.pos_embed_window.permute(0, 2, 3, 1).tile(1, repeats, repeats, 1)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """`[B, 3, S, S]` to one map `[B, C, H, W]` per stage, finest first."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from .config import Sam2Config
 from .image_encoder import ImageEncoder
 from .mask_decoder import MaskDecoder
+from .precision import Precision
 from .prompt_encoder import PromptEncoder, PromptTokens
 
 
@@ -50,9 +53,14 @@ class DecodedMasks:
 class ImageNetwork(nn.Module):
     """Encodes images and decodes prompts on them; remembers nothing and cannot track."""
 
+    heavy: ClassVar[tuple[str, ...]] = ("image_encoder",)
+    """The modules that take almost all of the time and can do with bfloat16."""
+
     def __init__(self, config: Sam2Config) -> None:
         super().__init__()
         self.config = config
+        self.precision: Precision = "float32"
+        """That of the heavy stages."""
         self.image_encoder = ImageEncoder(config)
         self.sam_prompt_encoder = PromptEncoder(config)
         self.sam_mask_decoder = MaskDecoder(config)
@@ -63,11 +71,31 @@ class ImageNetwork(nn.Module):
         """Where the weights are."""
         return self.no_mem_embed.device
 
+    def reduce_precision(self) -> None:
+        """Computes the heavy stages in bfloat16 from now on, for inference only.
+
+        Norms, residuals, positions, prompts, masks, scores and pointers stay in float32, and so does all that
+        goes into a stage or comes out of it.
+        """
+        self.precision = "bfloat16"
+        for name in self.heavy:
+            for layer in self.get_submodule(name).modules():
+                if isinstance(layer, nn.Linear | nn.Conv2d):
+                    layer.to(torch.bfloat16)
+
+    def _heavy_stage(self) -> AbstractContextManager[object]:
+        """The precision of what is computed inside."""
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
     def encode_image(self, pixels: Tensor) -> ImageFeatures:
         """Stage 1: normalised pixels `[B, 3, S, S]` to features."""
-        stride4, stride8, stride16 = self.image_encoder(pixels)
         decoder = self.sam_mask_decoder
-        return ImageFeatures(stride16, decoder.conv_s0(stride4), decoder.conv_s1(stride8))
+        with self._heavy_stage():
+            stride4, stride8, stride16 = self.image_encoder(pixels)
+            skip4, skip8 = decoder.conv_s0(stride4), decoder.conv_s1(stride8)
+        return ImageFeatures(stride16.float(), skip4.float(), skip8.float())
 
     def without_memory(self, embedding: Tensor) -> Tensor:
         """Stage 2 for a frame that nothing is remembered for: `[B, C, s, s]` to the same."""

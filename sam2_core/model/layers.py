@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,18 +13,49 @@ from torch.nn import functional as F
 Activation = Callable[[Tensor], Tensor]
 
 
+class ObjectLinear(nn.Linear):
+    """A linear layer over some tokens of each of N objects, `[N, T, C]` to `[N, T, D]`.
+
+    `nn.Linear` makes one product of all N x T rows; few rows are then summed in an order that depends on how
+    many they are, so that every object would change the others' last digits. Here each has its own product.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.baddbmm(self.bias, x, self.weight.T.expand(len(x), -1, -1))
+
+
+class ObjectPointwise(nn.Conv2d):
+    """A 1 x 1 convolution over the maps of N objects, `[N, C, H, W]` to `[N, D, H, W]`, likewise."""
+
+    def __init__(self, dim: int, dim_out: int) -> None:
+        super().__init__(dim, dim_out, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.bias is not None
+        weight = self.weight.flatten(1).expand(len(x), -1, -1)
+        return torch.baddbmm(self.bias[:, None], weight, x.flatten(2)).unflatten(2, x.shape[2:])
+
+
 class MLP(nn.Module):
     """Linear layers with an activation between them (none after the last)."""
 
+    linear: ClassVar[type[nn.Linear]] = nn.Linear
+
     def __init__(self, dims: tuple[int, ...], activation: Activation = F.relu) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(dims))
+        self.layers = nn.ModuleList(self.linear(a, b) for a, b in pairwise(dims))
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers[:-1]:
             x = self.activation(layer(x))
         return self.layers[-1](x)
+
+
+class ObjectMLP(MLP):
+    """An MLP of `ObjectLinear` layers."""
+
+    linear = ObjectLinear
 
 
 class LayerNorm2d(nn.LayerNorm):
@@ -46,6 +78,8 @@ class Attention(nn.Module):
         key_dim: channels of keys and values; `dim` if not given.
     """
 
+    linear: ClassVar[type[nn.Linear]] = nn.Linear
+
     def __init__(
         self, dim: int, heads: int, inner_dim: int | None = None, key_dim: int | None = None
     ) -> None:
@@ -53,10 +87,10 @@ class Attention(nn.Module):
         inner_dim = inner_dim or dim
         key_dim = key_dim or dim
         self.heads = heads
-        self.q_proj = nn.Linear(dim, inner_dim)
-        self.k_proj = nn.Linear(key_dim, inner_dim)
-        self.v_proj = nn.Linear(key_dim, inner_dim)
-        self.out_proj = nn.Linear(inner_dim, dim)
+        self.q_proj = self.linear(dim, inner_dim)
+        self.k_proj = self.linear(key_dim, inner_dim)
+        self.v_proj = self.linear(key_dim, inner_dim)
+        self.out_proj = self.linear(inner_dim, dim)
 
     def split_heads(self, x: Tensor) -> Tensor:
         """`[B, L, D]` to `[B, heads, L, D / heads]`."""
@@ -66,6 +100,12 @@ class Attention(nn.Module):
         """Attention over projected `[B, heads, L, D]`; `mask` is True where a key may be read."""
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.out_proj(out.transpose(1, 2).flatten(2))
+
+
+class ObjectAttention(Attention):
+    """Attention of `ObjectLinear` layers, each object within itself."""
+
+    linear = ObjectLinear
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Queries `[B, Lq, dim]`, keys and values `[B, Lk, key_dim]` to `[B, Lq, dim]`."""

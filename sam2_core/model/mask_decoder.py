@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .config import Sam2Config
-from .layers import MLP, Attention, LayerNorm2d, flatten_map, unflatten_map
+from .layers import LayerNorm2d, ObjectAttention, ObjectMLP, flatten_map, unflatten_map
 from .prompt_encoder import PromptTokens
 
 NUM_MASKS = 4
@@ -20,14 +20,14 @@ class TwoWayBlock(nn.Module):
     def __init__(self, dim: int, heads: int, mlp_dim: int, first: bool) -> None:
         super().__init__()
         self.first = first
-        self.self_attn = Attention(dim, heads)
+        self.self_attn = ObjectAttention(dim, heads)
         self.norm1 = nn.LayerNorm(dim)
-        self.cross_attn_token_to_image = Attention(dim, heads, inner_dim=dim // 2)
+        self.cross_attn_token_to_image = ObjectAttention(dim, heads, inner_dim=dim // 2)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = MLP((dim, mlp_dim, dim))
+        self.mlp = ObjectMLP((dim, mlp_dim, dim))
         self.norm3 = nn.LayerNorm(dim)
         self.norm4 = nn.LayerNorm(dim)
-        self.cross_attn_image_to_token = Attention(dim, heads, inner_dim=dim // 2)
+        self.cross_attn_image_to_token = ObjectAttention(dim, heads, inner_dim=dim // 2)
 
     def forward(
         self, tokens: Tensor, image: Tensor, token_positions: Tensor, image_positions: Tensor
@@ -53,7 +53,7 @@ class TwoWayTransformer(nn.Module):
     def __init__(self, dim: int, heads: int, mlp_dim: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(TwoWayBlock(dim, heads, mlp_dim, first) for first in (True, False))
-        self.final_attn_token_to_image = Attention(dim, heads, inner_dim=dim // 2)
+        self.final_attn_token_to_image = ObjectAttention(dim, heads, inner_dim=dim // 2)
         self.norm_final_attn = nn.LayerNorm(dim)
 
     def forward(self, image: Tensor, image_positions: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,10 +85,10 @@ class MaskDecoder(nn.Module):
         self.conv_s0 = nn.Conv2d(dim, dim // 8, kernel_size=1)
         self.conv_s1 = nn.Conv2d(dim, dim // 4, kernel_size=1)
         self.output_hypernetworks_mlps = nn.ModuleList(
-            MLP((dim, dim, dim, dim // 8)) for _ in range(NUM_MASKS)
+            ObjectMLP((dim, dim, dim, dim // 8)) for _ in range(NUM_MASKS)
         )
-        self.iou_prediction_head = MLP((dim, config.iou_head_dim, config.iou_head_dim, NUM_MASKS))
-        self.pred_obj_score_head = MLP((dim, dim, dim, 1))
+        self.iou_prediction_head = ObjectMLP((dim, config.iou_head_dim, config.iou_head_dim, NUM_MASKS))
+        self.pred_obj_score_head = ObjectMLP((dim, dim, dim, 1))
 
     def upscale(self, image: Tensor, skip4: Tensor, skip8: Tensor) -> Tensor:
         """Embedding `[N, C, s, s]` to `[N, C / 8, 4s, 4s]`, with the high-resolution skips added."""
@@ -122,10 +122,10 @@ class MaskDecoder(nn.Module):
 
         masks = tokens[:, 2 : 2 + NUM_MASKS]
         upscaled = self.upscale(unflatten_map(image, embedding.shape[-1]), skip4, skip8)
-        weights = torch.stack(
-            [mlp(masks[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
+        weights = torch.cat(
+            [mlp(masks[:, i : i + 1]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
         )
         logits = (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[2:])
-        iou = F.sigmoid(self.iou_prediction_head(tokens[:, 1]))
-        score = self.pred_obj_score_head(tokens[:, 0]).squeeze(-1)
+        iou = F.sigmoid(self.iou_prediction_head(tokens[:, 1:2]).squeeze(1))
+        score = self.pred_obj_score_head(tokens[:, :1]).flatten()
         return logits, iou, masks, score

@@ -11,37 +11,71 @@ from .layers import Attention
 from .positions import rotary_tables, rotate
 
 
+def project_pairs(layer: nn.Linear, x: Tensor) -> Tensor:
+    """A linear layer whose outputs 2i and 2i + 1 come out as channels i and i + D / 2.
+
+    The weights mean the former to be turned together. The latter can be turned three times as fast, and any
+    order of the channels will do that queries and keys agree on.
+    """
+    weight, bias = (t.unflatten(0, (-1, 2)).transpose(0, 1).flatten(0, 1) for t in (layer.weight, layer.bias))
+    return F.linear(x, weight, bias)
+
+
 class RotarySelfAttention(Attention):
     """Self-attention over a map's tokens with 2D rotary positions."""
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """`[B, L, C]` to `[B, L, C]`."""
-        q = rotate(self.split_heads(self.q_proj(x)), cos, sin)
-        k = rotate(self.split_heads(self.k_proj(x)), cos, sin)
-        return self.attend(q, k, self.split_heads(self.v_proj(x)))
+        q = rotate(project_pairs(self.q_proj, x), cos, sin)
+        k = rotate(project_pairs(self.k_proj, x), cos, sin)
+        return self.attend(*(self.split_heads(t) for t in (q, k, self.v_proj(x))))
+
+
+_QUERY_BLOCK = 256
+"""Queries that `attend_narrow` takes at once: enough for a fast product, few enough for the cache."""
+
+
+def attend_narrow(q: Tensor, k: Tensor, values: Tensor, readable: Tensor | None) -> Tensor:
+    """Attention to values that are narrower than the keys, object by object.
+
+    What one object reads depends on no other one, and tokens that it may not read cost nothing.
+
+    Args:
+        q: `[1 or N, L, C]`.
+        k: `[N, T, C]`.
+        values: `[N, T, Cm]`.
+        readable: bool `[N, T]`; None: all are.
+
+    Returns:
+        `[N, L, Cm]`.
+    """
+    out = values.new_empty(len(k), q.shape[1], values.shape[2])
+    scaled = (q * q.shape[-1] ** -0.5).expand(len(k), -1, -1)
+    for index in range(len(k)):
+        tokens = slice(None) if readable is None else readable[index]
+        keys, read = k[index, tokens].T, values[index, tokens]
+        blocks = zip(scaled[index].split(_QUERY_BLOCK), out[index].split(_QUERY_BLOCK), strict=True)
+        for queries, place in blocks:
+            torch.matmul((queries @ keys).softmax(dim=-1), read, out=place)
+    return out
 
 
 class MemoryCrossAttention(Attention):
-    """Attention from a frame's tokens to memory tokens; maps get rotary positions, pointers do not."""
+    """Attention from a frame's tokens to memory tokens."""
 
-    def forward(  # type: ignore[override]
-        self,
-        x: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        maps: int,
-        cos: Tensor,
-        sin: Tensor,
-        mask: Tensor | None,
+    def forward(
+        self, x: Tensor, keys: Tensor, values: Tensor, cos: Tensor, sin: Tensor, readable: Tensor | None
     ) -> Tensor:
-        """`[1 or N, L, C]` to `[N, L, C]`, reading `keys` and `values` `[N, maps * L + pointers, Cm]`."""
-        q = rotate(self.split_heads(self.q_proj(x)), cos, sin)
-        k = self.split_heads(self.k_proj(keys))
-        v = self.split_heads(self.v_proj(values))
-        length = maps * x.shape[1]
-        map_keys = rotate(k[:, :, :length].unflatten(2, (maps, -1)), cos, sin).flatten(2, 3)
-        k = torch.cat((map_keys, k[:, :, length:]), dim=2)
-        return self.attend(q.expand(len(k), -1, -1, -1), k, v, mask)
+        """`[1 or N, L, C]` to `[N, L, C]`, reading `keys` and `values` `[N, T, Cm]`; tables `[T, C / 2]`."""
+        length = x.shape[1]
+        q = rotate(project_pairs(self.q_proj, x), cos[:length], sin[:length])
+        k = rotate(project_pairs(self.k_proj, keys), cos, sin)
+        if torch.is_inference_mode_enabled() and q.is_cpu and q.dtype == torch.float32:
+            # A query's weights add up to 1, so the projection may follow the weighted sum, which then costs a
+            # quarter. PyTorch's fused kernel wants equal widths, but wins in bfloat16, and to train with.
+            return self.out_proj(self.v_proj(attend_narrow(q, k, values, readable)))
+        q, k, v = (self.split_heads(t) for t in (q.expand(len(k), -1, -1), k, self.v_proj(values)))
+        return self.attend(q, k, v, None if readable is None else readable[:, None, None])
 
 
 class MemoryAttentionLayer(nn.Module):
@@ -59,17 +93,11 @@ class MemoryAttentionLayer(nn.Module):
         self.norm3 = nn.LayerNorm(dim)
 
     def forward(
-        self,
-        x: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        maps: int,
-        cos: Tensor,
-        sin: Tensor,
-        mask: Tensor | None,
+        self, x: Tensor, keys: Tensor, values: Tensor, cos: Tensor, sin: Tensor, readable: Tensor | None
     ) -> Tensor:
-        x = x + self.self_attn(self.norm1(x), cos, sin)
-        x = x + self.cross_attn_image(self.norm2(x), keys, values, maps, cos, sin, mask)
+        length = x.shape[1]
+        x = x + self.self_attn(self.norm1(x), cos[:length], sin[:length])
+        x = x + self.cross_attn_image(self.norm2(x), keys, values, cos, sin, readable)
         return x + self.linear2(F.relu(self.linear1(self.norm3(x))))
 
 
@@ -91,7 +119,7 @@ class MemoryAttention(nn.Module):
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
 
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, maps: int, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, maps: int, readable: Tensor | None) -> Tensor:
         """Conditions `x` `[1 or N, L, C]` on N objects' memories.
 
         Args:
@@ -99,11 +127,15 @@ class MemoryAttention(nn.Module):
             keys: memory tokens with position encoding `[N, maps * L + pointer tokens, Cm]`.
             values: the same tokens without it.
             maps: how many memory maps stand before the pointer tokens.
-            mask: bool `[N, 1, 1, tokens]`, True where a token may be read; None reads all.
+            readable: bool `[N, tokens]`, whether a token may be read; None: all are.
 
         Returns:
             `[N, L, C]`.
         """
+        # Every map turns as the frame does; pointers have no place and stay as they are.
+        pointers = (keys.shape[1] - maps * x.shape[1], self.cos.shape[1])
+        cos = torch.cat((self.cos.repeat(maps, 1), self.cos.new_ones(pointers)))
+        sin = torch.cat((self.sin.repeat(maps, 1), self.sin.new_zeros(pointers)))
         for layer in self.layers:
-            x = layer(x, keys, values, maps, self.cos, self.sin, mask)
+            x = layer(x, keys, values, cos, sin, readable)
         return self.norm(x)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .config import Sam2Config
-from .layers import LayerNorm2d
+from .layers import LayerNorm2d, ObjectPointwise
 
 
 class MaskDownsampler(nn.Module):
@@ -68,7 +68,7 @@ class MemoryEncoder(nn.Module):
         self.mask_downsampler = MaskDownsampler(dim)
         self.pix_feat_proj = nn.Conv2d(dim, dim, kernel_size=1)
         self.fuser = Fuser(dim)
-        self.out_proj = nn.Conv2d(dim, config.memory_dim, kernel_size=1)
+        self.out_proj = ObjectPointwise(dim, config.memory_dim)
 
     def forward(self, embedding: Tensor, mask: Tensor) -> Tensor:
         return self.out_proj(self.fuser(self.pix_feat_proj(embedding) + self.mask_downsampler(mask)))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .config import Sam2Config
 from .image_network import DecodedMasks, ImageNetwork
-from .layers import MLP, flatten_map, unflatten_map, upsample_logits
+from .layers import ObjectLinear, ObjectMLP, flatten_map, unflatten_map, upsample_logits
 from .memory_attention import MemoryAttention
 from .memory_encoder import MemoryEncoder
 from .positions import sine_map, sine_time
@@ -46,6 +46,7 @@ class MemoryTokens:
 class Sam2Network(ImageNetwork):
     """SAM 2 / SAM 2.1 with the weights' own conventions; the reference executor of the four stages."""
 
+    heavy = ("image_encoder", "memory_attention", "memory_encoder")
     sine_embedding: Tensor
     sine_memory: Tensor
 
@@ -55,14 +56,14 @@ class Sam2Network(ImageNetwork):
         self.mask_downsample = nn.Conv2d(1, 1, kernel_size=4, stride=4)
         self.memory_attention = MemoryAttention(config)
         self.memory_encoder = MemoryEncoder(config)
-        self.obj_ptr_proj = MLP((dim, dim, dim, dim))
+        self.obj_ptr_proj = ObjectMLP((dim, dim, dim, dim))
         self.maskmem_tpos_enc = nn.Parameter(0.02 * torch.randn(config.num_memories, 1, 1, memory_dim))
         # No released configuration reads this one; it is in every checkpoint.
         self.no_mem_pos_enc = nn.Parameter(0.02 * torch.randn(1, 1, dim))
         self.no_obj_ptr = nn.Parameter(0.02 * torch.randn(1, dim))
         if config.generation == "2.1":
             self.no_obj_embed_spatial = nn.Parameter(0.02 * torch.randn(1, memory_dim))
-            self.obj_ptr_tpos_proj = nn.Linear(dim, memory_dim)
+            self.obj_ptr_tpos_proj = ObjectLinear(dim, memory_dim)
         size = config.embedding_size
         self.register_buffer("sine_embedding", sine_map(dim, size).flatten(1).T, persistent=False)
         self.register_buffer("sine_memory", sine_map(memory_dim, size).flatten(1).T, persistent=False)
@@ -78,7 +79,8 @@ class Sam2Network(ImageNetwork):
         values = torch.cat([maps.flatten(1, 2), pointers], dim=1)
         keys = torch.cat([(maps + map_positions).flatten(1, 2), pointers + pointer_positions], dim=1)
         x = flatten_map(embedding) + 0.1 * self.sine_embedding
-        x = self.memory_attention(x, keys, values, count, self._readable(memory))
+        with self._heavy_stage():
+            x = self.memory_attention(x, keys, values, count, self._readable(memory))
         return unflatten_map(x, self.config.embedding_size)
 
     def _pointer_positions(self, offsets: Tensor) -> Tensor:
@@ -86,15 +88,17 @@ class Sam2Network(ImageNetwork):
         if self.config.generation == "2.0":
             return offsets.new_zeros(*offsets.shape, self.config.memory_dim)
         time = sine_time(offsets / (self.config.max_pointers - 1), self.config.hidden_dim)
-        return self.obj_ptr_tpos_proj(time)
+        # Each by itself: how many there are depends on the longest history in the batch.
+        encoded = self.obj_ptr_tpos_proj(time.flatten(0, 1)[:, None])
+        return encoded.view(*offsets.shape, self.config.memory_dim)
 
     def _readable(self, memory: MemoryTokens) -> Tensor | None:
-        """The attention mask `[N, 1, 1, tokens]` of the valid slots; None where all are valid."""
+        """Which tokens are those of valid slots: bool `[N, tokens]`; None where all are."""
         if memory.map_valid is None or memory.pointer_valid is None:
             return None
         maps = memory.map_valid.repeat_interleave(self.config.embedding_size**2, dim=1)
         pointers = memory.pointer_valid.repeat_interleave(self.config.pointer_splits, dim=1)
-        return torch.cat([maps, pointers], dim=1)[:, None, None, :]
+        return torch.cat([maps, pointers], dim=1)
 
     def encode_mask_prompt(self, mask: Tensor) -> PromptTokens:
         """A mask that is taken as it is: `[N, 1, S, S]` of 0 and 1, brought to SAM's logit scale."""
@@ -124,8 +128,10 @@ class Sam2Network(ImageNetwork):
         """
         mask = upsample_logits(logits, self.config.image_size)
         mask = (mask > 0).to(mask.dtype) if binarize else mask.sigmoid()
-        memory = self.memory_encoder(embedding, mask * _MEMORY_MASK_SCALE + _MEMORY_MASK_BIAS)
+        with self._heavy_stage():
+            memory = self.memory_encoder(embedding, mask * _MEMORY_MASK_SCALE + _MEMORY_MASK_BIAS)
+        memory = memory.float()
         if self.config.generation == "2.1":
-            hidden = (score <= 0).to(memory.dtype)[:, None, None, None]
-            memory = memory + hidden * self.no_obj_embed_spatial.to(memory.dtype)[..., None, None]
+            hidden = (score <= 0).float()[:, None, None, None]
+            memory = memory + hidden * self.no_obj_embed_spatial[..., None, None]
         return memory

@@ -47,10 +47,10 @@ def rotary_tables(dim: int, size: int) -> tuple[Tensor, Tensor]:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turns each channel pair (2i, 2i + 1) of `[..., L, D]` by the angles of `[L, D / 2]`, in float32."""
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
-    return turned.flatten(-2).to(x.dtype)
+    """Turns each channel pair (i, i + D / 2) of `[..., L, D]` by the angles of `[L, D / 2]`, in float32."""
+    first, second = x.float().chunk(2, dim=-1)
+    turned = torch.cat((first * cos - second * sin, first * sin + second * cos), dim=-1)
+    return turned.to(x.dtype)
 
 
 class RandomFourier(nn.Module):

@@ -12,7 +12,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ..automatic import AutomaticMaskGenerator, AutomaticOptions
@@ -20,6 +19,7 @@ from ..drawing import draw_overlay
 from ..masks import encode_rle, tight_box
 from ..model import CheckpointError, ImageNetwork, load_image_network
 from ..tracking import ImageSegmenter, PointPrompt, TrackingError
+from .network import add_network_options
 
 _DESCRIPTION = """\
 Segments one image with SAM 2: the objects that you point at, or everything (--automatic).
@@ -71,7 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             crop_layers=given.crop_layers,
         )
         prompts = _prompts(given)
-        network = load_image_network(given.model, given.checkpoint, given.image_size).to(given.device)
+        network = load_image_network(
+            given.model, given.checkpoint, given.image_size, given.precision, given.device
+        )
         if given.automatic:
             found = _everything(network, image, options)
         else:
@@ -267,25 +269,7 @@ def _parser() -> argparse.ArgumentParser:
         help="search again in enlarged parts of the image, for small things (default: %(default)s)",
     )
 
-    model = parser.add_argument_group("model")
-    model.add_argument(
-        "--model", default="", metavar="NAME", help="name of the model (default: told by the checkpoint)"
-    )
-    model.add_argument(
-        "--checkpoint",
-        default="",
-        metavar="FILE",
-        help=".pt, .safetensors or a Hugging Face folder (default: the model that comes with the package)",
-    )
-    model.add_argument(
-        "--image-size", type=int, metavar="PIXELS", help="side of the model's input (default: the model's)"
-    )
-    model.add_argument(
-        "--device",
-        default="cuda" if torch.cuda.is_available() else "cpu",
-        metavar="DEVICE",
-        help="cpu or cuda (default: %(default)s here)",
-    )
+    add_network_options(parser)
     return parser
 
 

@@ -7,11 +7,11 @@ import zlib
 
 import torch
 
-from ..model import Sam2Network, load_network
+from ..model import PRECISIONS, Sam2Network, load_network
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
-    """Adds --model, --checkpoint, --image-size and --device."""
+    """Adds --model, --checkpoint, --image-size, --device and --precision."""
     options = parser.add_argument_group("the network")
     options.add_argument("--model", default="", metavar="NAME", help="model (default: the checkpoint's own)")
     options.add_argument(
@@ -24,16 +24,22 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
         choices=("cpu", "cuda"),
         help="where it runs (default: %(default)s here)",
     )
+    options.add_argument(
+        "--precision",
+        default="auto",
+        choices=PRECISIONS,
+        help="auto: bfloat16 for the released models on CPUs that multiply it, else float32 (default: auto)",
+    )
 
 
 def load_given_network(given: argparse.Namespace) -> Sam2Network:
     """The network of the options. Raises CheckpointError."""
-    return load_network(given.model, given.checkpoint, given.image_size).to(given.device)
+    return load_network(given.model, given.checkpoint, given.image_size, given.precision, given.device)
 
 
 def describe_network(network: Sam2Network) -> str:
     """The model, its input size [px] and a checksum of its weights: the same for networks that agree."""
     checksum = 0
     for value in network.state_dict().values():
-        checksum = zlib.crc32(value.cpu().numpy().tobytes(), checksum)
+        checksum = zlib.crc32(value.float().cpu().numpy().tobytes(), checksum)
     return f"{network.config.name} at {network.config.image_size} px, weights {checksum:08x}"

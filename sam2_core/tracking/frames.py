@@ -97,11 +97,6 @@ class FrameBuffer:
         self._count = 0
 
     @property
-    def oldest_index(self) -> int:
-        """Index of the oldest held frame."""
-        return self._frames[0].index
-
-    @property
     def stamps(self) -> tuple[int, ...]:
         """Stamps of the held frames [ns], oldest first."""
         return tuple(frame.stamp for frame in self._frames)

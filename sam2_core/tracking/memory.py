@@ -44,15 +44,14 @@ class FrameMemory:
 
 @dataclass
 class MemoryBank:
-    """All memories of one object, by frame.
-
-    In a stream, recent ones are dropped once no frame that may still be tracked can read them, so that a
-    bank's size does not depend on the length of the stream.
-    """
+    """All memories of one object, by frame."""
 
     max_conditioning: int
+    """Conditioning frames kept at most: the first, then the newest."""
+    recent: MutableMapping[int, FrameMemory]
+    """Memories of frames that are not conditioning ones: `RingMemories` in a stream, `ArchivedMemories` in a
+    clip."""
     conditioning: dict[int, FrameMemory] = field(default_factory=dict)
-    recent: MutableMapping[int, FrameMemory] = field(default_factory=dict)
 
     def find(self, frame: int) -> FrameMemory | None:
         """The memory of a frame, if there is one."""
@@ -71,11 +70,6 @@ class MemoryBank:
             first, *others = sorted(self.conditioning)
             kept = [first, *others[len(others) - self.max_conditioning + 1 :]]
             self.conditioning = {frame: self.conditioning[frame] for frame in kept}
-
-    def forget_before(self, frame: int) -> None:
-        """Drops recent memories of frames older than this one."""
-        for key in [key for key in self.recent if key < frame]:
-            del self.recent[key]
 
     @property
     def nbytes(self) -> int:
@@ -114,40 +108,38 @@ def read_slots(bank: MemoryBank, frame: int, timeline: Timeline, config: Sam2Con
 
 
 def gather(banks: Sequence[MemoryBank], frame: int, timeline: Timeline, config: Sam2Config) -> MemoryTokens:
-    """The memory of N objects on a frame, as one batch.
+    """The memory of N objects on a frame, as one batch, into which every memory is copied once.
 
     Objects with shorter histories are padded with slots that are marked as not valid.
     """
     slots = [read_slots(bank, frame, timeline, config) for bank in banks]
-    map_count = max(len(s.maps) for s in slots)
-    pointer_count = max(len(s.pointers) for s in slots)
-    padded = any(len(s.maps) < map_count or len(s.pointers) < pointer_count for s in slots)
-
-    def pad(
-        items: list[tuple[int, FrameMemory]], filler: tuple[int, FrameMemory], count: int
-    ) -> list[tuple[int, FrameMemory]]:
-        return items + [filler] * (count - len(items))
-
-    def valid(lengths: list[int], count: int) -> Tensor:
-        return torch.tensor([[i < length for i in range(count)] for length in lengths], device=device)
-
-    maps = [pad(s.maps, s.maps[0], map_count) for s in slots]
-    pointers = [pad(s.pointers, s.maps[0], pointer_count) for s in slots]
-    device = maps[0][0][1].map.device
+    map_counts, pointer_counts = [len(s.maps) for s in slots], [len(s.pointers) for s in slots]
+    padded = len(set(map_counts)) > 1 or len(set(pointer_counts)) > 1
+    device = slots[0].maps[0][1].map.device
+    side = config.embedding_size
     # The network counts time in units of a full pointer history; a shorter clip's own history is its unit.
     unit = (config.max_pointers - 1) / max(timeline.pointer_reach(config) - 1, 1)
+
+    def batch(rows: list[list[Tensor]], *shape: int) -> Tensor:
+        filled = torch.zeros(len(rows), max(len(row) for row in rows), *shape, device=device)
+        for places, tensors in zip(filled, rows, strict=True):
+            for place, tensor in zip(places, tensors, strict=False):
+                place.copy_(tensor)
+        return filled
+
+    def times(rows: list[list[float]], dtype: torch.dtype) -> Tensor:
+        count = max(len(row) for row in rows)
+        return torch.tensor([row + [0] * (count - len(row)) for row in rows], dtype=dtype, device=device)
+
+    def valid(counts: list[int]) -> Tensor | None:
+        places = torch.arange(max(counts), device=device)
+        return places < torch.tensor(counts, device=device)[:, None] if padded else None
+
     return MemoryTokens(
-        maps=torch.stack([torch.stack([memory.map for _, memory in row]) for row in maps]).float(),
-        rows=torch.tensor([[index for index, _ in row] for row in maps], device=device),
-        pointers=torch.stack([_stack_pointers(row, config, device) for row in pointers]),
-        offsets=torch.tensor([[unit * age for age, _ in row] for row in pointers], device=device),
-        map_valid=valid([len(s.maps) for s in slots], map_count) if padded else None,
-        pointer_valid=valid([len(s.pointers) for s in slots], pointer_count) if padded else None,
+        maps=batch([[memory.map for _, memory in s.maps] for s in slots], config.memory_dim, side, side),
+        rows=times([[row for row, _ in s.maps] for s in slots], torch.int64),
+        pointers=batch([[memory.pointer for _, memory in s.pointers] for s in slots], config.hidden_dim),
+        offsets=times([[unit * age for age, _ in s.pointers] for s in slots], torch.float32),
+        map_valid=valid(map_counts),
+        pointer_valid=valid(pointer_counts),
     )
-
-
-def _stack_pointers(row: list[tuple[int, FrameMemory]], config: Sam2Config, device: torch.device) -> Tensor:
-    """The pointers of one object `[P, C]`; P is 0 where all its conditioning frames lie ahead."""
-    if not row:
-        return torch.zeros(0, config.hidden_dim, device=device)
-    return torch.stack([memory.pointer for _, memory in row])

@@ -127,6 +127,6 @@ class Steps:
 
 def object_result(identity: TrackedObject, memory: FrameMemory, size: tuple[int, int]) -> ObjectResult:
     """What a memory says about its object on a frame of `size` (H, W)."""
-    return ObjectResult(
-        identity.id, identity.label, memory.logits[0].cpu().numpy(), size, memory.score, memory.iou
-    )
+    # A copy: the memory's own place is taken again by a later frame.
+    logits = memory.logits[0].cpu().numpy().copy()
+    return ObjectResult(identity.id, identity.label, logits, size, memory.score, memory.iou)

@@ -16,6 +16,7 @@ from .memory import MemoryBank
 from .options import TrackerOptions
 from .prompts import Prompt
 from .results import FrameResult, ObjectResult, TrackedObject
+from .ring import RingMemories
 from .steps import Steps, object_result
 from .timeline import Stream
 
@@ -40,7 +41,7 @@ class StreamingTracker:
 
     def __init__(self, backend: Backend, options: TrackerOptions = TrackerOptions()) -> None:
         self.options = options
-        self._config = backend.config
+        self._backend = backend
         self._steps = Steps(backend, options)
         self._frames = FrameBuffer(options.held_frames, backend)
         self._objects: dict[int, _Object] = {}
@@ -163,16 +164,17 @@ class StreamingTracker:
                 f"{len(self._objects)} objects are tracked already; allowed: {limit} at most"
             )
         identity = TrackedObject(self._next_id, label, frame.stamp)
-        return _Object(identity, MemoryBank(self.options.max_conditioning_frames))
+        config = self._backend.config
+        # A frame reads so far back, and every held frame may still be tracked again.
+        reach = max(config.recent_memories, config.max_pointers - 1)
+        ring = RingMemories(self.options.held_frames + reach, config, self._backend.device)
+        return _Object(identity, MemoryBank(self.options.max_conditioning_frames, ring))
 
     def _step(self, tracked: Sequence[_Object], frame: HeldFrame) -> None:
         """Finds objects on a frame from their memories and remembers the outcome."""
         memories = self._steps.track([one.bank for one in tracked], frame, Stream())
-        # Frames down to the oldest held one may still be tracked again, each from its own past.
-        oldest_read = self._frames.oldest_index - max(self._config.recent_memories, self._config.max_pointers)
         for one, memory in zip(tracked, memories, strict=True):
             one.bank.put(memory)
-            one.bank.forget_before(oldest_read)
 
     def _result(self, tracked: _Object, frame: HeldFrame) -> ObjectResult:
         memory = tracked.bank.find(frame.index)

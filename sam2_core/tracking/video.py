@@ -244,7 +244,7 @@ class VideoSegmenter:
         if object_id < 1 or object_id in self._removed:
             reason = "it was removed, and ids are not used twice" if object_id > 0 else "allowed: 1 or more"
             raise UnknownObjectError(f"object id {object_id} cannot be added: {reason}")
-        bank = MemoryBank(len(self._frames), recent=ArchivedMemories(self.options.held_memories))
+        bank = MemoryBank(len(self._frames), ArchivedMemories(self.options.held_memories))
         return _Object(TrackedObject(object_id, label, frame.stamp), bank)
 
     def _result(self, tracked: Sequence[_Object], frame: HeldFrame) -> FrameResult:

@@ -65,4 +65,5 @@ def loose_box(mask: BoolMask, rng: np.random.Generator | None) -> tuple[float, f
 
 def _depths(region: BoolMask) -> NDArray[np.float32]:
     """Distance of every pixel of a region [H, W] from the region's edge; the image's border is an edge."""
-    return cv2.distanceTransform(np.pad(region.astype(np.uint8), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    padded = np.pad(region.astype(np.uint8), 1)
+    return np.asarray(cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1], np.float32)

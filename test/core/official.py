@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,18 @@ def track_official(
         for kind in ("cond_frame_outputs", "non_cond_frame_outputs")
         for frame, found in outputs[kind].items()
     }
+
+
+def propagation(
+    network: Sam2Network, frames: Sequence[NDArray[np.uint8]], prompts: Sequence[Given]
+) -> Iterator[object]:
+    """The official video predictor's pass over frames after prompts on the first: yields once per frame."""
+    predictor = twin(network)
+    state = _start(predictor, frames)
+    for given in prompts:
+        _prompt(predictor, state, given)
+    passed: Iterator[object] = predictor.propagate_in_video(state, 0, len(frames) - 1)
+    return passed
 
 
 def _start(predictor: Any, frames: Sequence[NDArray[np.uint8]]) -> dict[str, Any]:

@@ -92,6 +92,22 @@ def test_slots_that_are_not_valid_are_not_read(network: Sam2Network) -> None:
     torch.testing.assert_close(network.attend_memory(embedding, rubbish), expected, rtol=0, atol=1e-5)
 
 
+def test_memories_are_weighed_alike_with_and_without_gradients(network: Sam2Network) -> None:
+    """Inference has its own way to attend in float32."""
+    embedding = random(1, network.config.hidden_dim, 8, 8)
+    whole = memory_tokens(network.config, 2)
+    gaps = replace(
+        whole,
+        map_valid=torch.tensor([[True, True, True], [True, False, False]]),
+        pointer_valid=torch.tensor([[True] * 5, [True] * 2 + [False] * 3]),
+    )
+    for tokens in (whole, gaps):
+        expected = network.attend_memory(embedding, tokens)
+        with torch.inference_mode():
+            found = network.attend_memory(embedding, tokens)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
 def test_a_batch_of_images_is_encoded_like_each_alone(network: Sam2Network) -> None:
     pixels = random(3, 3, SIZE, SIZE)
     batch = network.encode_image(pixels)

@@ -85,7 +85,6 @@ def test_automatic(picture: Path, checkpoint: Path, tmp_path: Path) -> None:
         (["--points", "1,2", "--image-size", "100"], "image_size 100"),
         (["--points", "1,2", "--model", "sam3"], "model 'sam3' is unknown; allowed: sam2_pico"),
         (["--points", "1,2", "--checkpoint", "nowhere.pt"], "nowhere.pt: there is no such file"),
-        (["--points", "1,2", "--device", "abacus"], "abacus"),
     ],
 )
 def test_mistakes_are_told(

@@ -1,0 +1,37 @@
+"""In which numbers the heavy stages are computed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from .config import Sam2Config
+
+Precision = Literal["float32", "bfloat16"]
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+"""What a user may ask for."""
+_BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16"}
+
+
+def choose_precision(
+    asked: str, config: Sam2Config, device: str, cpuinfo: Path = Path("/proc/cpuinfo")
+) -> Precision:
+    """What a user's choice means for a model on a device.
+
+    Args:
+        asked: one of `PRECISIONS`; `auto` is bfloat16 on a CPU that multiplies it (AMX or AVX-512 BF16), for
+            a model whose masks stay as they are, and float32 everywhere else.
+        config: the model.
+        device: where the network will run, as torch names it.
+        cpuinfo: how Linux describes the processor.
+
+    Raises:
+        ValueError: the choice is none of `PRECISIONS`.
+    """
+    if asked not in PRECISIONS:
+        raise ValueError(f"precision {asked!r} is unknown; allowed: {', '.join(PRECISIONS)}")
+    if asked != "auto":
+        return "bfloat16" if asked == "bfloat16" else "float32"
+    flags = cpuinfo.read_text().split() if device == "cpu" and cpuinfo.is_file() else []
+    return "bfloat16" if config.tolerates_bfloat16 and _BFLOAT16_FLAGS & set(flags) else "float32"
