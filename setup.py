@@ -22,7 +22,8 @@ setup(
     extras_require={"training": requirements("training")},
     entry_points={
         "console_scripts": [
-            f"sam2-{tool} = sam2_core.tools.{tool}:main" for tool in ("bag", "image", "model", "video")
+            f"sam2-{tool} = sam2_core.tools.{tool}:main"
+            for tool in ("bag", "eval", "image", "model", "video")
         ]
     },
 )

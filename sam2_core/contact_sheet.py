@@ -28,7 +28,7 @@ class Tile:
     """One frame of the sheet."""
 
     image: np.ndarray  # uint8 [H, W, 3], all tiles of one sheet alike
-    time: float  # [s]
+    time: float  # [s], or what the sheet's `time_format` says
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Timeline:
 
     id: int
     label: str
-    times: np.ndarray  # float [T], rising [s]
+    times: np.ndarray  # float [T], rising; as the tiles'
     visible: np.ndarray  # bool [T]: the tracker's verdict
     iou: np.ndarray  # float [T], 0 to 1; NaN without ground truth
     in_view: np.ndarray  # bool [T]: the ground truth's verdict; all False without ground truth
@@ -51,6 +51,7 @@ def contact_sheet(
     subtitle: str = "",
     columns: int = 4,
     tile_width: int = 400,
+    time_format: str = "{:.1f} s",
 ) -> np.ndarray:
     """Lays frames out in reading order with their times, and one timeline per object below them.
 
@@ -75,9 +76,9 @@ def contact_sheet(
         left, top = _MARGIN + column * (tile_width + _GAP), _HEADER + row * (tile_height + _GAP)
         picture = Image.fromarray(tile.image).resize((tile_width, tile_height), Image.Resampling.LANCZOS)
         sheet.paste(picture, (left, top))
-        _draw_time(sheet, f"{tile.time:.1f} s", left + tile_width, top)
+        _draw_time(sheet, time_format.format(tile.time), left + tile_width, top)
     if timelines:
-        _draw_timelines(sheet, timelines, [tile.time for tile in tiles], strips_top)
+        _draw_timelines(sheet, timelines, [tile.time for tile in tiles], strips_top, time_format)
     return np.asarray(sheet)
 
 
@@ -87,7 +88,7 @@ def _draw_time(sheet: Image.Image, text: str, right: int, top: int) -> None:
 
 
 def _draw_timelines(
-    sheet: Image.Image, timelines: Sequence[Timeline], ticks: Sequence[float], top: int
+    sheet: Image.Image, timelines: Sequence[Timeline], ticks: Sequence[float], top: int, time_format: str
 ) -> None:
     draw = ImageDraw.Draw(sheet)
     left, right = _MARGIN + _NAME_WIDTH, sheet.width - _MARGIN - _NOTE_WIDTH
@@ -100,8 +101,8 @@ def _draw_timelines(
         draw.polygon([(x - 5, top - 12), (x + 5, top - 12), (x, top - 4)], fill=_SOFT)
     for index, line in enumerate(timelines):
         _draw_bar(sheet, line, top + index * _ROW, left, right, start, scale)
-    draw_text(sheet, (left, bottom + 4), f"{start:.1f} s", 14, _SOFT)
-    draw_text(sheet, (right, bottom + 4), f"{end:.1f} s", 14, _SOFT, anchor="ra")
+    draw_text(sheet, (left, bottom + 4), time_format.format(start), 14, _SOFT)
+    draw_text(sheet, (right, bottom + 4), time_format.format(end), 14, _SOFT, anchor="ra")
     legend = "bar: seen by the tracker, height: IoU (dim: wrongly); line below: really in view"
     if any(line.in_view.any() for line in timelines):
         draw_text(sheet, ((left + right) / 2, bottom + 4), legend, 14, _FAINT, anchor="ma")

@@ -50,25 +50,25 @@ def open_frames(source: str | Path, folder_rate: float = 30.0) -> VideoFrames:
 
 
 class FolderFrames:
-    """The images of a folder in order of name."""
+    """The images of a folder in order of name: frame i is the file `paths[i]`."""
 
     early_end = ""
 
     def __init__(self, source: Path, rate: float) -> None:
         self.source = source
         self._rate = rate
-        self._paths = sorted(path for path in source.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-        if not self._paths:
+        self.paths = sorted(path for path in source.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+        if not self.paths:
             raise VideoError(f"{source}: no image in this folder ({', '.join(IMAGE_SUFFIXES)})")
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self.paths)
 
     def image(self, index: int) -> NDArray[np.uint8]:
         try:
-            return np.array(Image.open(self._paths[index]).convert("RGB"))
+            return np.array(Image.open(self.paths[index]).convert("RGB"))
         except (UnidentifiedImageError, OSError) as error:
-            raise VideoError(f"{self._paths[index]}: not a readable image") from error
+            raise VideoError(f"{self.paths[index]}: not a readable image") from error
 
     def stamp(self, index: int) -> int:
         return round(index / self._rate * _NANOSECONDS)

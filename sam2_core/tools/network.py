@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import zlib
 
 import torch
 
@@ -34,3 +35,11 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
 def load_given_network(given: argparse.Namespace) -> Sam2Network:
     """The network of the options. Raises CheckpointError."""
     return load_network(given.model, given.checkpoint, given.image_size, given.precision, given.device)
+
+
+def describe_network(network: Sam2Network) -> str:
+    """The model, its input size [px] and a checksum of its weights: the same for networks that agree."""
+    checksum = 0
+    for value in network.state_dict().values():
+        checksum = zlib.crc32(value.float().cpu().numpy().tobytes(), checksum)
+    return f"{network.config.name} at {network.config.image_size} px, weights {checksum:08x}"

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
-from ..drawing import draw_overlay, object_colour
+from ..drawing import draw_overlay
+from ..files import replacing
 from ..masks import tight_box
+from ..palette import write_palette_image
 from ..video import VideoError, VideoWriter
 from ..video_frames import VideoFrames
 from .journal import FoundObject, Journal
 
-MAX_ID = 255
-"""A palette image has this many colours beside the background."""
 _NANOSECONDS = 1_000_000_000
 
 
@@ -28,18 +25,12 @@ def write_palette_images(journal: Journal, folder: Path) -> None:
     Where objects overlap, the one of the larger id is seen.
     """
     folder.mkdir(exist_ok=True)
-    palette = [0, 0, 0]
-    for object_id in range(1, MAX_ID + 1):
-        palette.extend(object_colour(object_id))
     for frame in tqdm(journal.frames, desc="writing masks", unit="frame"):
         size, objects = journal.read(frame)
         labels = np.zeros(size, np.uint8)
         for one in objects:
             labels[one.mask] = one.id
-        image = Image.fromarray(labels)
-        image.putpalette(palette)
-        with _replacing(folder / f"{frame:05}.png") as path:
-            image.save(path)
+        write_palette_image(folder / f"{frame:05}.png", labels)
 
 
 def write_coco(journal: Journal, path: Path, frames: VideoFrames) -> None:
@@ -50,7 +41,7 @@ def write_coco(journal: Journal, path: Path, frames: VideoFrames) -> None:
     """
     labels: dict[int, str] = {}
     count = 0
-    with _replacing(path) as temporary, temporary.open("w") as file:
+    with replacing(path) as temporary, temporary.open("w") as file:
         file.write('{"annotations": [')
         for frame in tqdm(journal.frames, desc="writing JSON", unit="frame"):
             for one in journal.read(frame)[1]:
@@ -74,7 +65,7 @@ def write_film(journal: Journal, path: Path, frames: VideoFrames) -> None:
     first_size, _ = journal.read(chosen[0])
     seconds = (frames.stamp(len(frames) - 1) - frames.stamp(0)) / _NANOSECONDS
     rate = (len(frames) - 1) / seconds if seconds else 1.0
-    with _replacing(path) as temporary, VideoWriter(temporary, rate) as writer:
+    with replacing(path) as temporary, VideoWriter(temporary, rate) as writer:
         for frame in tqdm(chosen, desc="drawing the film", unit="frame"):
             size, objects = journal.read(frame)
             if size != first_size:
@@ -100,14 +91,3 @@ def _annotation(number: int, frame: int, one: FoundObject) -> dict[str, object]:
         "score": one.score,
         "predicted_iou": one.iou,
     }
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A file beside `path` that takes its place once it is complete: no reader ever sees half of it."""
-    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

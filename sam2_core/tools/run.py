@@ -1,4 +1,4 @@
-"""One run over a video: which passes it takes, and how an interrupted one goes on where it was."""
+"""One run over a video, and how an interrupted one goes on where it was."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import io
 import json
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from tqdm import tqdm
 
 from ..tracking import VideoSegmenter
 from ..tracking.archive import pack, unpack
+from ..tracking.passes import Pass
 from .journal import Journal
 
 _CHECKPOINT_SECONDS = 10.0
@@ -24,43 +24,38 @@ class RunError(ValueError):
     """A folder cannot be used for a run; the message says why."""
 
 
-@dataclass(frozen=True)
-class Pass:
-    """Frames that are tracked one after the other, for the same objects."""
-
-    frames: range
-    objects: tuple[int, ...]
-
-
-def plan_passes(first_frames: dict[int, int], length: int, forward: bool, backward: bool) -> list[Pass]:
-    """The passes that track every object, from its first prompted frame on, through a video.
+def claim(folder: Path, identity: dict[str, Any], restart: bool, progress: Iterable[Path]) -> None:
+    """Makes a folder the place of one run, which `run.json` in it describes.
 
     Args:
-        first_frames: for each object id, the first frame on which it was prompted.
-        length: frames of the video.
-        forward: whether objects are tracked to the end.
-        backward: whether they are tracked to the beginning.
+        folder: made if it is missing.
+        identity: what makes the run what it is (video, prompts, model); one of the same identity goes on.
+        restart: forget what is there.
+        progress: the files that say how far a run is; they are removed where a new one begins.
+
+    Raises:
+        RunError: the folder holds a run of another identity.
     """
-    starts = sorted(set(first_frames.values()))
-    passes = []
-    if forward:
-        for start, end in zip(starts, [*starts[1:], length], strict=True):
-            known = tuple(key for key, first in first_frames.items() if first <= start)
-            passes.append(Pass(range(start, end), known))
-    if backward:
-        for end, start in reversed(list(zip([0, *starts[:-1]], starts, strict=True))):
-            known = tuple(key for key, first in first_frames.items() if first >= start)
-            passes.append(Pass(range(start - 1, end - 1, -1), known))
-    return [one for one in passes if len(one.frames)]
+    about = folder / "run.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    if restart or not about.exists():
+        for path in progress:
+            path.unlink(missing_ok=True)
+        about.write_text(json.dumps(identity, indent=1) + "\n")
+    before = json.loads(about.read_text())
+    other = [key for key, value in identity.items() if before.get(key) != value]
+    if other:
+        raise RunError(
+            f"{folder} holds a run with another {' and another '.join(other)}; "
+            "allowed: another folder, or --restart to write over it"
+        )
 
 
 class Run:
     """The state of a run in its folder: `run.json`, `tracks.jsonl`, and in `progress.pt` how far it is.
 
     Args:
-        folder: where the run lies; made if it is missing.
-        identity: what makes this run what it is (video, prompts, model); one of the same identity goes on.
-        restart: forget what is there.
+        folder, identity, restart: as `claim` has them.
         device: where the network runs.
 
     Raises:
@@ -68,19 +63,8 @@ class Run:
     """
 
     def __init__(self, folder: Path, identity: dict[str, Any], restart: bool, device: str) -> None:
-        self._about = folder / "run.json"
         self._progress = folder / "progress.pt"
-        folder.mkdir(parents=True, exist_ok=True)
-        if restart or not self._about.exists():
-            self._progress.unlink(missing_ok=True)
-            self._about.write_text(json.dumps(identity, indent=1) + "\n")
-        before = json.loads(self._about.read_text())
-        other = [key for key, value in identity.items() if before.get(key) != value]
-        if other:
-            raise RunError(
-                f"{folder} holds a run with another {' and another '.join(other)}; "
-                "allowed: another folder, or --restart to write over it"
-            )
+        claim(folder, identity, restart, [self._progress])
         self._saved: dict[str, Any] = {"bytes": 0, "memories": {}}
         tracks = folder / "tracks.jsonl"
         if self._progress.exists():

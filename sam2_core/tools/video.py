@@ -6,19 +6,20 @@ import argparse
 import bisect
 import signal
 import sys
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..model import CheckpointError, Sam2Network
+from ..palette import MAX_ID
 from ..tracking import PromptError, VideoSegmenter
+from ..tracking.passes import plan_passes
 from ..video import VideoError
 from ..video_frames import VideoFrames, open_frames
-from .network import add_network_options, load_given_network
-from .outputs import MAX_ID, write_coco, write_film, write_palette_images
+from .network import add_network_options, describe_network, load_given_network
+from .outputs import write_coco, write_film, write_palette_images
 from .prompts_file import FORMAT, FilePrompt, PromptsFile, PromptsFileError, read_prompts
-from .run import Run, RunError, plan_passes
+from .run import Run, RunError
 
 _DESCRIPTION = """\
 Segments objects through a recorded video. A prompts file says what the objects are: points, boxes or masks
@@ -122,13 +123,10 @@ def _identity(
     given: argparse.Namespace, file: PromptsFile, frames: VideoFrames, network: Sam2Network
 ) -> dict[str, Any]:
     """What a run depends on; a run with the same of it can be gone on with."""
-    checksum = 0
-    for value in network.state_dict().values():
-        checksum = zlib.crc32(value.cpu().numpy().tobytes(), checksum)
     return {
         "video": f"{given.video.resolve()}, {len(frames)} frames",
         "prompts file": file.digest,
-        "model": f"{network.config.name} at {network.config.image_size} px, weights {checksum:08x}",
+        "model": describe_network(network),
         "direction": given.direction,
     }
 

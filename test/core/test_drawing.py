@@ -120,6 +120,18 @@ def test_a_timeline_has_its_bar_where_the_object_was_seen_and_as_high_as_its_iou
         assert np.flatnonzero(bar.any(axis=1)).size == pytest.approx(15, abs=2), "half of the row's height"
 
 
+def test_times_are_written_as_the_format_says() -> None:
+    tile = Tile(np.zeros((90, 120, 3), np.uint8), 7.0)
+    seconds, frames, wordless = (
+        contact_sheet([tile], [], "t", **given)
+        for given in ({}, {"time_format": "#{:.0f}"}, {"time_format": ""})
+    )
+    assert (seconds != frames).any()
+    assert (frames != wordless).any()
+    again = contact_sheet([Tile(tile.image, 7.2)], [], "t", time_format="#{:.0f}")
+    assert np.array_equal(frames, again), "#7 as well"
+
+
 def test_more_objects_make_the_sheet_taller_and_no_tile_is_an_error() -> None:
     tile = Tile(np.zeros((90, 120, 3), np.uint8), 0.0)
     one, three = (contact_sheet([tile], [row_of(9, i + 1) for i in range(n)], "t") for n in (1, 3))

@@ -1,0 +1,184 @@
+"""What `sam2-eval` says to datasets and predictions with faults."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dataset_folders import HEIGHT, WIDTH, davis, labels, results, sav, write_palettes
+from PIL import Image
+from random_checkpoint import write_random_checkpoint
+
+from sam2_core.tools.eval import main
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_random_checkpoint(tmp_path_factory.mktemp("weights") / "pico.safetensors")
+
+
+def without_image(root: Path) -> None:
+    (root / "JPEGImages/480p/b/00003.jpg").unlink()
+
+
+def damaged_image(root: Path) -> None:
+    (root / "JPEGImages/480p/b/00003.jpg").write_bytes(b"nothing")
+
+
+def damaged_mask(root: Path) -> None:
+    path = root / "Annotations/480p/b/00003.png"
+    path.write_bytes(path.read_bytes()[:60])
+
+
+def mask_of_another_size(root: Path) -> None:
+    Image.fromarray(labels(3)[:, :32]).save(root / "Annotations/480p/b/00003.png")
+
+
+def mask_in_colour(root: Path) -> None:
+    Image.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(root / "Annotations/480p/b/00003.png")
+
+
+def unknown_video(root: Path) -> None:
+    shutil.rmtree(root / "JPEGImages/480p/b")
+
+
+def no_objects(root: Path) -> None:
+    for path in (root / "Annotations/480p/b").iterdir():
+        Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save(path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (without_image, "480p/b: annotates frame 00003, which is not in "),
+        (damaged_image, "JPEGImages/480p/b/00003.jpg: is not a readable image"),
+        (damaged_mask, "Annotations/480p/b/00003.png: is not a readable image"),
+        (mask_of_another_size, "b/00003.png: is 32 x 48; allowed: the frame's size, 64 x 48"),
+        (mask_in_colour, "b/00003.png: is no mask: its mode is RGB; allowed: P, L, 1"),
+        (unknown_video, "JPEGImages/480p/b: no such folder"),
+        (no_objects, "Annotations/480p/b: no mask shows an object"),
+    ],
+)
+def test_a_faulty_video_is_told_of_and_left_out_or_fatal(
+    tmp_path: Path, damage: Callable[[Path], None], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, out = tmp_path / "set", tmp_path / "out"
+    truth = davis(root)
+    shutil.copytree(truth, tmp_path / "found")
+    damage(root)
+    given = [str(root), "--out", str(out), "--predictions", str(tmp_path / "found")]
+    assert main([*given, "--strict"]) == 1
+    assert message in capsys.readouterr().err
+    assert not (out / "results.json").exists()
+    assert main(given) == 0
+    assert message in capsys.readouterr().err
+    found = results(out)
+    assert list(found["videos"]) == ["a"]
+    assert message in found["problems"][0]
+    assert found["problems"][0] in (out / "report.md").read_text()
+
+
+def test_an_empty_object_is_left_out_alone(tmp_path: Path) -> None:
+    truth = sav(tmp_path / "set")
+    for path in (truth / "a/001").iterdir():
+        Image.fromarray(np.zeros((HEIGHT, WIDTH), bool)).save(path)
+    out = tmp_path / "out"
+    for _ in range(2):  # the second time from what was kept
+        assert main([str(tmp_path / "set"), "--out", str(out), "--predictions", str(truth)]) == 0
+        assert list(results(out)["videos"]["a"]["objects"]) == ["000"]
+        assert results(out)["problems"] == [f"{truth / 'a/001'}: no mask shows the object"]
+
+
+def break_off(image: Path) -> None:
+    """Leaves an image with a header that says nothing of what is missing."""
+    image.write_bytes(image.read_bytes()[:-20])
+
+
+def test_a_frame_that_breaks_off_leaves_out_its_video(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, out = tmp_path / "set", tmp_path / "out"
+    davis(root)
+    broken = root / "JPEGImages/480p/b/00006.jpg"
+    whole = broken.read_bytes()
+    break_off(broken)
+    given = [str(root), "--out", str(out), "--checkpoint", str(checkpoint)]
+    assert main(given) == 0
+    assert f"{broken}: not a readable image" in capsys.readouterr().err
+    assert list(results(out)["videos"]) == ["a"]
+
+    kept = (out / "videos/a.json").stat().st_mtime_ns
+    broken.write_bytes(whole)
+    assert main(given) == 0
+    assert list(results(out)["videos"]) == ["a", "b"]
+    assert results(out)["problems"] == []
+    assert (out / "videos/a.json").stat().st_mtime_ns == kept, "what was done is not done again"
+
+
+def test_masks_are_scored_without_a_frame_to_draw_them_on(tmp_path: Path) -> None:
+    truth = davis(tmp_path / "set")
+    for path in (tmp_path / "set/JPEGImages/480p/b").iterdir():
+        break_off(path)
+    out = tmp_path / "out"
+    assert main([str(tmp_path / "set"), "--out", str(out), "--predictions", str(truth)]) == 0
+    assert list(results(out)["videos"]) == ["a", "b"]
+    assert [path.name for path in (out / "worst").iterdir()] == ["a.png"]
+    (problem,) = results(out)["problems"]
+    assert "not a readable image; so there is no picture of b" in problem
+
+
+def test_missing_predictions_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    davis(tmp_path / "set")
+    write_palettes(tmp_path / "found/a")
+    given = [str(tmp_path / "set"), "--out", str(tmp_path / "out"), "--predictions", str(tmp_path / "found")]
+    assert main(given) == 0
+    assert "found/b/00001.png: is missing" in capsys.readouterr().err
+    assert list(results(tmp_path / "out")["videos"]) == ["a"]
+    assert main([*given, "--strict"]) == 1
+
+
+def test_what_cannot_be_evaluated_is_an_error(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = davis(tmp_path / "set", ("a",))
+    out = ["--out", str(tmp_path / "out")]
+    assert main([str(tmp_path), *out, "--predictions", str(truth)]) == 1
+    assert "is no dataset; allowed: a folder with JPEGImages_24fps and Annotations_6fps" in error(capsys)
+    assert main([str(tmp_path / "set"), *out, "--predictions", str(truth)]) == 0
+    assert main([str(tmp_path / "set"), *out, "--checkpoint", str(checkpoint)]) == 1
+    assert "holds a run with another tracker; allowed: another folder, or --restart" in error(capsys)
+    for path in sorted(truth.glob("a/*.png"))[2:]:
+        path.unlink()
+    assert main([str(tmp_path / "set"), *out, "--predictions", str(truth), "--restart"]) == 1
+    told = error(capsys)
+    assert "object 1 has 2 masks, so none to score; allowed: 3 or more" in told
+    assert "there is no object to score" in told
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "set"), *out, "--predictions", str(truth), "--checkpoint", str(checkpoint)])
+    assert "leave out --model and --checkpoint" in error(capsys)
+
+
+def test_davis_is_read_at_480p_or_at_the_only_resolution(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "set"
+    truth = davis(root, ("a",))
+    shutil.copytree(truth, tmp_path / "found")
+    given = [str(root), "--out", str(tmp_path / "out"), "--predictions", str(tmp_path / "found"), "--restart"]
+    shutil.copytree(root / "JPEGImages/480p/a", root / "JPEGImages/1080p/a")
+    assert main(given) == 0, "the other one is not looked at"
+    shutil.rmtree(root / "JPEGImages/480p")
+    assert main(given) == 1
+    assert "Annotations/1080p: no such folder" in error(capsys)
+    (root / "Annotations/480p").rename(root / "Annotations/1080p")
+    assert main(given) == 0
+    shutil.copytree(root / "JPEGImages/1080p", root / "JPEGImages/720p")
+    assert main(given) == 1
+    assert "several resolutions, 1080p, 720p; allowed: one, or one named 480p" in error(capsys)
+
+
+def error(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().err

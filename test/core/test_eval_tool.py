@@ -1,0 +1,184 @@
+"""`sam2-eval` as a user runs it: datasets of every layout, the tracker, an interrupted run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dataset_folders import (
+    COUNT,
+    HEIGHT,
+    LATER,
+    SIDE,
+    WIDTH,
+    davis,
+    mose,
+    results,
+    sav,
+    write_palettes,
+    youtube_vos,
+)
+from PIL import Image
+from random_checkpoint import write_random_checkpoint
+
+from sam2_core.evaluation.mask_folders import PaletteMasks
+from sam2_core.tools.eval import main
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_random_checkpoint(tmp_path_factory.mktemp("weights") / "pico.safetensors")
+
+
+def scored_frames(out: Path, video: str = "a") -> dict[str, list[int]]:
+    objects = json.loads((out / "videos" / f"{video}.json").read_text())["objects"]
+    return {name: [int(frame) for frame in one["frames"]] for name, one in objects.items()}
+
+
+@pytest.mark.parametrize(
+    ("layout", "frames"),
+    [
+        (davis, {"1": [1, 2, 3, 4, 5, 6, 7], "2": [5, 6, 7]}),
+        (mose, {"1": [1, 2, 3, 4, 5, 6, 7], "2": [5, 6, 7]}),
+        (youtube_vos, {"1": [2, 4, 6], "2": [6]}),
+        (sav, {"000": [2, 4, 6], "001": [6]}),
+    ],
+)
+def test_every_layout_is_scored_between_the_given_and_the_last_mask(
+    tmp_path: Path, layout: Callable[[Path], Path], frames: dict[str, list[int]]
+) -> None:
+    truth = layout(tmp_path / "set")
+    given = [str(tmp_path / "set"), "--out", str(tmp_path / "out"), "--predictions", str(truth), "--strict"]
+    assert main(given) == 0
+    assert scored_frames(tmp_path / "out") == frames
+    found = results(tmp_path / "out")
+    perfect = {"mean": 1.0, "recall": 1.0, "decay": 0.0}
+    assert (found["jf"], found["j"], found["f"], found["problems"]) == (1.0, perfect, perfect, [])
+
+
+def test_the_figures_of_shifted_squares(tmp_path: Path) -> None:
+    """J follows from the areas; F is 1 as far as the tolerance goes: 0.008 of 80 pixels, rounded up to 1."""
+    davis(tmp_path / "set", ("a", "b"))
+    write_palettes(tmp_path / "found/a", shift=0)
+    write_palettes(tmp_path / "found/b", shift=1)
+    for end in (0, COUNT - 1):  # not scored, so it does not matter what stands there
+        Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save(tmp_path / f"found/b/{end:05}.png")
+    out = tmp_path / "out"
+    assert main([str(tmp_path / "set"), "--out", str(out), "--predictions", str(tmp_path / "found")]) == 0
+    found = results(out)
+    j = (SIDE - 1) / (SIDE + 1)
+    assert found["videos"]["a"]["jf"] == 1
+    for name in ("1", "2"):
+        shifted = found["videos"]["b"]["objects"][name]
+        assert shifted["j"] == pytest.approx({"mean": j, "recall": 1, "decay": 0})
+        assert shifted["f"]["mean"] == 1
+    assert found["jf"] == pytest.approx((1 + (j + 1) / 2) / 2)
+    assert found["objects"] == 4
+    report = (out / "report.md").read_text()
+    assert f"| **all objects** | 4 | {found['jf']:.3f} |" in report
+    assert f"| b | 2 | {(j + 1) / 2:.3f} | {j:.3f} | 1.000 |" in report
+    assert report.index("![b](worst/b.png)") < report.index("![a](worst/a.png)"), "the worst one first"
+    for name in ("a", "b"):
+        assert Image.open(out / "worst" / f"{name}.png").width >= 960
+
+
+@pytest.mark.parametrize("layout", [mose, sav])
+def test_the_tracker_leaves_masks_that_give_the_same_figures_again(
+    tmp_path: Path, checkpoint: Path, layout: Callable[[Path], Path]
+) -> None:
+    truth = layout(tmp_path / "set")
+    out = tmp_path / "out"
+    assert main([str(tmp_path / "set"), "--out", str(out), "--checkpoint", str(checkpoint)]) == 0
+    tracked = results(out)
+    again = ["--out", str(tmp_path / "again"), "--predictions", str(out / "predictions")]
+    assert main([str(tmp_path / "set"), *again]) == 0
+    scored = results(tmp_path / "again")
+    assert {**scored, "tracker": tracked["tracker"]} == tracked
+    assert "sam2_pico" in tracked["tracker"]
+
+    written = sorted(path.relative_to(out / "predictions") for path in (out / "predictions").rglob("*.png"))
+    if layout is mose:
+        assert written == [Path(f"a/{index:05}.png") for index in range(COUNT)]
+    else:
+        assert written == [
+            Path(f"a/{name}/{index:05}.png")
+            for name, first in (("000", 0), ("001", LATER))
+            for index in range(first, COUNT)
+        ]
+        first_masks = [truth / "a/000/00000.png", out / "predictions/a/000/00000.png"]
+        given, kept = (np.asarray(Image.open(path)) > 0 for path in first_masks)
+        assert np.count_nonzero(given & kept) / np.count_nonzero(given | kept) > 0.5, "what was prompted"
+
+
+def test_where_objects_overlap_the_surer_one_has_the_pixel(tmp_path: Path) -> None:
+    logits = {"2": np.array([[3, 3, -1, -2]], np.float32), "7": np.array([[1, 5, 2, -1]], np.float32)}
+    masks = PaletteMasks(tmp_path / "masks")
+    masks.write("00000", logits)
+    assert np.asarray(Image.open(tmp_path / "masks/00000.png")).tolist() == [[2, 7, 7, 0]]
+
+
+def test_void_pixels_are_no_object(tmp_path: Path) -> None:
+    truth = davis(tmp_path / "set", ("a",))
+    shutil.copytree(truth, tmp_path / "found")
+    for path in truth.glob("a/*.png"):
+        values = np.array(Image.open(path))
+        values[:4] = 255
+        Image.fromarray(values).save(path)
+    out = tmp_path / "out"
+    assert main([str(tmp_path / "set"), "--out", str(out), "--predictions", str(tmp_path / "found")]) == 0
+    assert list(results(out)["videos"]["a"]["objects"]) == ["1", "2"]
+    assert results(out)["jf"] == 1
+
+
+def test_an_interrupted_run_goes_on_with_the_next_video(tmp_path: Path, checkpoint: Path) -> None:
+    root = tmp_path / "set"
+    davis(root, ("a", "b", "c"))
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    assert main([str(root), "--out", str(whole), "--checkpoint", str(checkpoint)]) == 0
+    given = [str(root), "--out", str(out), "--checkpoint", str(checkpoint)]
+    # One thread, as in this process: with more, sums round in another order.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "sam2_core.tools.eval", *given]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        while process.poll() is None and not (out / "videos/a.json").exists():
+            time.sleep(0.002)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate()
+    assert process.returncode == 130, told
+    assert "goes on from here" in told
+    assert "Traceback" not in told
+    kept = (out / "videos/a.json").stat().st_mtime_ns
+    assert not (out / "videos/c.json").exists()
+    assert main(given) == 0
+    assert results(out) == results(whole)
+    assert (out / "videos/a.json").stat().st_mtime_ns == kept
+
+
+def test_a_list_chooses_the_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth = davis(tmp_path / "set")
+    (tmp_path / "val.txt").write_text("b\nnone\n")
+    given = [str(tmp_path / "set"), "--out", str(tmp_path / "out"), "--predictions", str(truth)]
+    assert main([*given, "--videos", str(tmp_path / "val.txt")]) == 0
+    assert list(results(tmp_path / "out")["videos"]) == ["b"]
+    assert "480p/none: no such folder" in capsys.readouterr().err
+
+
+def test_parts_of_the_list_add_up_in_one_folder(tmp_path: Path) -> None:
+    truth = davis(tmp_path / "set")
+    given = [str(tmp_path / "set"), "--out", str(tmp_path / "out"), "--predictions", str(truth)]
+    for video in ("a", "b"):
+        (tmp_path / "part.txt").write_text(video)
+        assert main([*given, "--videos", str(tmp_path / "part.txt")]) == 0
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/videos").iterdir()}
+    assert main(given) == 0
+    assert list(results(tmp_path / "out")["videos"]) == ["a", "b"]
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out/videos").iterdir()} == kept
