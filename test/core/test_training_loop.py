@@ -151,17 +151,25 @@ def test_a_batch_depends_on_its_step_alone(config: TrainingConfig, pool: Path) -
     assert first.masks[0].flatten(1).any(dim=1).all(), "every object is seen on the first frame"
 
 
-def test_a_corrected_frame_has_two_predictions_and_a_given_mask_none(
-    config: TrainingConfig, pool: Path
+@pytest.mark.parametrize(
+    ("multimask", "frames", "masks"),
+    [
+        # One click is ambiguous, two are not; a frame without prompts keeps all candidates.
+        (True, [0, 0, 1, 2, 2, 3], [3, 1, 3, 3, 3, 3]),
+        # The single mask answers to everything; the candidates learn from single clicks beside it.
+        (False, [0, 0, 0, 1, 2, 2, 2, 3], [3, 1, 1, 1, 1, 3, 1, 1]),
+    ],
+)
+def test_a_corrected_frame_is_answered_again_and_a_given_mask_never(
+    config: TrainingConfig, pool: Path, multimask: bool, frames: list[int], masks: list[int]
 ) -> None:
-    network = Sam2Network(CONFIGS[config.model])
+    network = Sam2Network(replace(CONFIGS[config.model], multimask=multimask))
     batch = ClipBatches(config, pool)[6, 1]
     clicked = Rollout(
         network, batch, encode_frames(network, batch), Interaction("click", frozenset({0, 2}))
     ).run()
-    assert [p.frame for p in clicked] == [0, 0, 1, 2, 2, 3]
-    # One click is ambiguous, two are not; a frame without prompts keeps all candidates.
-    assert [p.logits.shape[1] for p in clicked] == [3, 1, 3, 3, 3, 3]
+    assert [p.frame for p in clicked] == frames
+    assert [p.logits.shape[1] for p in clicked] == masks
     given = Rollout(network, batch, encode_frames(network, batch), Interaction("mask")).run()
     assert [p.frame for p in given] == [1, 2, 3]
 

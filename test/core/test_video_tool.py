@@ -16,6 +16,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from interrupts import heed_interrupts
 from PIL import Image
 from pycocotools import mask as coco_mask
 from random_checkpoint import write_random_checkpoint
@@ -117,7 +118,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result(folder: Path, whole: Path
     for frames in (2, 5):  # of 14: the bar tells of several frames at once
         with (
             told.open("wb") as stderr,
-            subprocess.Popen(command, stderr=stderr, env=environment) as process,
+            subprocess.Popen(command, stderr=stderr, env=environment, preexec_fn=heed_interrupts) as process,
         ):
             while process.poll() is None and tracked(told) < frames:
                 time.sleep(0.002)  # a small part of the time that a frame takes
