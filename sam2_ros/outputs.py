@@ -78,7 +78,7 @@ class Outputs:
     def _publish_object(self, header: Header, item: ObjectResult) -> None:
         topics = self._per_object[item.id]
         if _heard(topics.mask):
-            pixels = np.where(item.mask, np.uint8(255), np.uint8(0))
+            pixels = np.uint8(255) * item.mask.view(np.uint8)
             topics.mask.publish(image_from_array(pixels, "mono8", header))
         if _heard(topics.visibility):
             topics.visibility.publish(
@@ -114,5 +114,5 @@ def _label_image(result: FrameResult) -> np.ndarray:
     """The id of the object at every pixel, uint16 [H, W], 0 for none; where two overlap, the later id."""
     labels = np.zeros(result.size, np.uint16)
     for item in result.objects:
-        labels[item.mask] = item.id
+        np.copyto(labels, np.uint16(item.id), where=item.mask)
     return labels
