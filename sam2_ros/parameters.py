@@ -13,6 +13,8 @@ from rclpy.exceptions import InvalidTopicNameException
 from rclpy.parameter import Parameter
 from rclpy.validate_topic_name import validate_topic_name
 
+from sam2_core.model import PRECISIONS
+
 #: When a parameter may change: never after the start, only before the weights are loaded, at any time.
 FIXED, UNCONFIGURED, ALWAYS = "fixed", "unconfigured", "always"
 
@@ -73,7 +75,7 @@ class Parameters:
         metadata=_about(
             "numbers of the heavy stages; auto: bfloat16 for released models on CPUs that multiply it",
             UNCONFIGURED,
-            choices=("auto", "float32", "bfloat16"),
+            choices=PRECISIONS,
         ),
     )
     torch_threads: int = field(

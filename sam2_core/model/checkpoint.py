@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..files import replacing
 from .config import CONFIGS, Sam2Config
 from .huggingface import describe, from_hugging_face, is_hugging_face, read_image_size, to_hugging_face
 
@@ -137,7 +137,8 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
                 raise CheckpointError(
                     f"{path}: {checkpoint.path} holds the image half of {name}; a .pt holds all of it"
                 )
-            _replace(path, lambda part: torch.save({"model": checkpoint.state}, part))
+            with replacing(path) as part:
+                torch.save({"model": checkpoint.state}, part)
             return
         # A folder's name may hold a dot too, as "sam2.1-hiera-tiny" does.
         folder = not path.suffix[1:].isalpha()
@@ -154,20 +155,12 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
             path.mkdir(parents=True, exist_ok=True)
             weights = path / _WEIGHTS
             text = json.dumps(describe(config, checkpoint.images_only), indent=2) + "\n"
-            _replace(path / _CONFIG, lambda part: part.write_text(text))
-        _replace(weights, lambda part: save_file(tensors, part, metadata={"format": "pt"}))
+            with replacing(path / _CONFIG) as part:
+                part.write_text(text)
+        with replacing(weights) as part:
+            save_file(tensors, part, metadata={"format": "pt"})
     except (OSError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"checkpoint {path} cannot be written: {error}") from error
-
-
-def _replace(path: Path, write: Any) -> None:
-    """Calls `write` with the path of a new file, which then takes the place of `path`."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        write(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

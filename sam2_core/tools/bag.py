@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from ..tracking import FrameResult, ObjectResult, PromptError, StreamingTracker,
 from .bag_files import BagError, BagImage, BagImages, BagWriter
 from .bag_messages import MessageDefinitionsError, Messages, nanoseconds
 from .network import add_network_options, load_given_network
+from .program import run_program
 from .prompts_file import FORMAT, FilePrompt, PromptsFileError, read_prompts
 
 _DESCRIPTION = """\
@@ -44,29 +44,21 @@ examples:
   sam2-bag run.mcap --topic /camera/image_raw/compressed --prompts p.yaml --out masks/ --images
 """
 )
-_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the tool; returns the exit status: 0, or another one after an error was told."""
     given = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        _track(given)
-    except (BagError, CheckpointError, MessageDefinitionsError, PromptsFileError) as error:
-        print(f"sam2-bag: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(
-            f"sam2-bag: cannot write {error.filename or given.out}: {error.strerror}. "
-            f"What was written so far can be read from {given.out}",
-            file=sys.stderr,
-        )
-        return 1
-    except KeyboardInterrupt:
-        print(f"sam2-bag: interrupted; {given.out} holds what was tracked so far", file=sys.stderr)
-        return _INTERRUPTED
-    return 0
+    return run_program(
+        "sam2-bag",
+        lambda: _track(given),
+        errors=(BagError, CheckpointError, MessageDefinitionsError, PromptsFileError),
+        explain=lambda error: (
+            f"cannot write {error.filename or given.out}: {error.strerror}. "
+            f"What was written so far can be read from {given.out}"
+        ),
+        interrupted=f"{given.out} holds what was tracked so far",
+    )
 
 
 def _track(given: argparse.Namespace) -> None:

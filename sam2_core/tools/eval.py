@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -22,6 +21,7 @@ from ..files import replacing
 from ..model import CheckpointError, Sam2Network
 from ..video import VideoError
 from .network import add_network_options, describe_network, load_given_network
+from .program import named, run_program
 from .run import RunError, claim
 
 _DESCRIPTION = """\
@@ -53,7 +53,6 @@ examples:
   sam2-eval sav_val/ --out scores/ --predictions masks_of_another_tracker/
 """
 _WORST = 5
-_INTERRUPTED = 130  # as a shell has it: 128 + SIGINT
 
 
 class EvaluationError(ValueError):
@@ -66,21 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.predictions and (given.checkpoint or given.model):
         parser.error("--predictions are scored without a network; leave out --model and --checkpoint")
-    # A service manager's polite request is handled like Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        _evaluate(given)
-    except (CheckpointError, DatasetError, EvaluationError, RunError) as error:
-        print(f"sam2-eval: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        print(f"sam2-eval: cannot read or write{where}: {error.strerror}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("sam2-eval: interrupted; the same command goes on from here", file=sys.stderr)
-        return _INTERRUPTED
-    return 0
+    return run_program(
+        "sam2-eval",
+        lambda: _evaluate(given),
+        errors=(CheckpointError, DatasetError, EvaluationError, RunError),
+        explain=lambda error: f"cannot read or write{named(error)}: {error.strerror}",
+        interrupted="the same command goes on from here",
+    )
 
 
 def _evaluate(given: argparse.Namespace) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from ..files import replacing
 from ..tracking import VideoSegmenter
 from ..tracking.archive import pack, unpack
 from ..tracking.passes import Pass
@@ -108,12 +109,8 @@ class Run:
         }
         packed = io.BytesIO()
         torch.save(state, packed)  # straight to a full disk it would fail with another error than OSError
-        temporary = self._progress.with_suffix(".part")
-        try:
+        with replacing(self._progress) as temporary:
             temporary.write_bytes(packed.getbuffer())
-            temporary.replace(self._progress)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def _after(passes: Iterable[Pass], done: int) -> Iterator[Pass]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import bisect
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from ..video import VideoError
 from ..video_frames import VideoFrames, open_frames
 from .network import add_network_options, describe_network, load_given_network
 from .outputs import write_coco, write_film, write_palette_images
+from .program import named, run_program
 from .prompts_file import FORMAT, FilePrompt, PromptsFile, PromptsFileError, read_prompts
 from .run import Run, RunError
 
@@ -47,31 +47,21 @@ examples:
 )
 _OUTPUTS = ("masks", "json", "overlay")
 _NANOSECONDS = 1_000_000_000
-_INTERRUPTED = 130  # as a shell has it: 128 + SIGINT
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the tool; returns the exit status: 0, or another one after an error was told."""
     given = _parser().parse_args(arguments)
-    # A service manager's polite request is handled like Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        _segment(given)
-    except (CheckpointError, PromptsFileError, RunError, VideoError) as error:
-        print(f"sam2-video: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        print(
-            f"sam2-video: cannot write{where}: {error.strerror}. What was found so far is in {given.out}; "
-            "the same command goes on from there, or from some seconds before",
-            file=sys.stderr,
-        )
-        return 1
-    except KeyboardInterrupt:
-        print("sam2-video: interrupted; the same command goes on from here", file=sys.stderr)
-        return _INTERRUPTED
-    return 0
+    return run_program(
+        "sam2-video",
+        lambda: _segment(given),
+        errors=(CheckpointError, PromptsFileError, RunError, VideoError),
+        explain=lambda error: (
+            f"cannot write{named(error)}: {error.strerror}. What was found so far is in {given.out}; "
+            "the same command goes on from there, or from some seconds before"
+        ),
+        interrupted="the same command goes on from here",
+    )
 
 
 def _segment(given: argparse.Namespace) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
-from sam2_core.model import Sam2Network
+from sam2_core.model import Sam2Network, load_network
 from sam2_core.model.layers import MLP, Attention
 from sam2_core.model.mask_decoder import TwoWayBlock
 from sam2_core.model.memory_attention import MemoryCrossAttention
@@ -72,11 +71,14 @@ def begin_with(network: Sam2Network, weights: Path) -> None:
 
     Args:
         network: takes the weights.
-        weights: .safetensors of the same configuration.
+        weights: of the same configuration.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or of another configuration.
     """
-    earlier = load_file(weights)
+    earlier = load_network(network.config.name, weights).state_dict()
     memory = ("memory_attention.", "memory_encoder.")
-    kept = {name: value.float() for name, value in earlier.items() if not name.startswith(memory)}
+    kept = {name: value for name, value in earlier.items() if not name.startswith(memory)}
     network.load_state_dict(network.state_dict() | kept)
 
 

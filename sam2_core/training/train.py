@@ -26,6 +26,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from sam2_core.files import replacing
 from sam2_core.heap import keep_freed_memory
 from sam2_core.model import CONFIGS, ImageFeatures, Sam2Network
 from sam2_core.training.affinity import AffinityHead
@@ -99,7 +100,6 @@ class TrainingRun:
         self.affinity = AffinityHead(self.network.config)
         self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
         self.optimizers = self._optimizers()
-        self._resized: dict[int, Sam2Network] = {}
 
     def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """Muon (Jordan et al. 2024) for the matrices of linear layers, AdamW for everything else.
@@ -116,12 +116,6 @@ class TrainingRun:
             "muon": torch.optim.Muon(linear, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
             "adamw": torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0),
         }
-
-    def network_at(self, size: int) -> Sam2Network:
-        """The network that is trained, for inputs of ``size`` pixels."""
-        if size not in self._resized:
-            self._resized[size] = at_size(self.network, size)
-        return self._resized[size]
 
     def advance(self, batches: Mapping[int, ClipBatch]) -> dict[str, float]:
         """One optimiser step; returns what to log.
@@ -155,7 +149,7 @@ class TrainingRun:
 
     def _terms(self, batch: ClipBatch, interaction: Interaction) -> dict[str, Tensor]:
         """The loss of one batch, and what it is made of."""
-        network = self.network_at(batch.frames.shape[-1])
+        network = at_size(self.network, batch.frames.shape[-1])
         features = encode_frames(network, batch)
         losses = batch_losses(network, batch, features, interaction)
         affinity = self.affinity.loss(
@@ -171,9 +165,8 @@ class TrainingRun:
         """Write everything needed to go on; the file is replaced only when the new one is complete."""
         modules = {name: part.state_dict() for name, part in self._modules().items()}
         optimizers = {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()}
-        partial = path.with_suffix(".partial")
-        torch.save({"step": self.step, **modules, **optimizers}, partial)
-        partial.replace(path)
+        with replacing(path) as partial:
+            torch.save({"step": self.step, **modules, **optimizers}, partial)
 
     def load(self, path: Path) -> None:
         """Take up the state that :meth:`save` wrote."""
@@ -202,7 +195,7 @@ def train(
         pool: folder of the clips.
         out: folder of the run.
         until: a step, no later than the configuration's last.
-        start: weights (.safetensors) of an earlier run to begin with; only memory starts anew.
+        start: weights of an earlier run to begin with; only memory starts anew.
     """
     group = ProcessGroup()
     out.mkdir(parents=True, exist_ok=True)
@@ -214,7 +207,7 @@ def train(
         begin_with(run.network, start)
     else:
         first = ClipBatches(config, pool)[0, 0]
-        network = run.network_at(first.frames.shape[-1])
+        network = at_size(run.network, first.frames.shape[-1])
         with torch.no_grad():
             features = encode_frames(network, first)
         rehearse(network, features, config.seed)
@@ -257,7 +250,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=Path(__file__).parent / "configs" / "sam2_pico.yaml")
     parser.add_argument("--pool", type=Path, required=True, help="folder filled by sam2_core.training.pool")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--begin-with", type=Path, help="weights of an earlier run, .safetensors")
+    parser.add_argument("--begin-with", type=Path, help="weights of an earlier run")
     options = parser.parse_args()
     keep_freed_memory()
     train(load_config(options.config), options.pool, options.out, start=options.begin_with)
