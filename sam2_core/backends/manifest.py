@@ -1,0 +1,87 @@
+"""The manifest of exported stages: which model they are, which buckets there are, whether they are intact."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..files import replacing
+from .programs import Bucket
+
+MANIFEST = "manifest.json"
+EXPORT_PRECISIONS = ("fp32", "bf16", "fp16-mixed")
+"""In which numbers the heavy stages of an exported graph compute; what stays float32 is in the graph."""
+
+
+class ManifestError(ValueError):
+    """A folder of exported stages cannot be used; the message names the file and the reason."""
+
+
+@dataclass(frozen=True)
+class ExportedGraph:
+    """One bucket as an ONNX file."""
+
+    bucket: Bucket
+    file: str
+    """Relative to the manifest."""
+    sha256: str
+    """Of the file, its external data (if there is any, in `<file>.data`) included."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a folder of exported stages holds."""
+
+    model: str
+    """Name of the configuration."""
+    image_size: int
+    """S [px]."""
+    fingerprint: str
+    """Of the weights (`Checkpoint.fingerprint`)."""
+    precision: str
+    """One of `EXPORT_PRECISIONS`."""
+    opset: int
+    tools: dict[str, str]
+    """Versions of what made it."""
+    graphs: tuple[ExportedGraph, ...]
+
+
+def write_manifest(manifest: Manifest, folder: Path) -> None:
+    """Writes `manifest.json` into the folder of the graphs."""
+    with replacing(folder / MANIFEST) as part:
+        part.write_text(json.dumps(asdict(manifest), indent=2) + "\n")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a folder of exported stages.
+
+    Raises:
+        ManifestError: there is none, or it is damaged.
+    """
+    path = folder / MANIFEST
+    try:
+        fields = json.loads(path.read_text())
+        graphs = tuple(
+            ExportedGraph(Bucket(**graph["bucket"]), graph["file"], graph["sha256"])
+            for graph in fields.pop("graphs")
+        )
+        return Manifest(graphs=graphs, **fields)
+    except FileNotFoundError as error:
+        raise ManifestError(f"{path}: there is no such file; sam2-export writes it") from error
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ManifestError(f"{path} is damaged: {error!r}") from error
+
+
+def graph_digest(path: Path) -> str:
+    """SHA-256 of an ONNX file and of its external data.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    digest = hashlib.sha256(path.read_bytes())
+    data = path.with_name(path.name + ".data")
+    if data.is_file():
+        digest.update(data.read_bytes())
+    return digest.hexdigest()
