@@ -97,7 +97,7 @@ class Attention(nn.Module):
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Attention over projected `[B, heads, L, D]`; `mask` is True where a key may be read."""
+        """Attention over projected `[B, heads, L, D]`; `mask` is True where a key may be read, or added."""
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.out_proj(out.transpose(1, 2).flatten(2))
 
@@ -107,10 +107,10 @@ class ObjectAttention(Attention):
 
     linear = ObjectLinear
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Queries `[B, Lq, dim]`, keys and values `[B, Lk, key_dim]` to `[B, Lq, dim]`."""
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Queries `[B, Lq, dim]`, keys and values `[B, Lk, key_dim]` to `[B, Lq, dim]`; mask as in attend."""
         q, k, v = self.q_proj(q), self.k_proj(k), self.v_proj(v)
-        return self.attend(self.split_heads(q), self.split_heads(k), self.split_heads(v))
+        return self.attend(self.split_heads(q), self.split_heads(k), self.split_heads(v), mask)
 
 
 def flatten_map(x: Tensor) -> Tensor:

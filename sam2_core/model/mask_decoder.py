@@ -12,6 +12,8 @@ from .prompt_encoder import PromptTokens
 
 NUM_MASKS = 4
 """One mask for unambiguous prompts (index 0) and three candidates for ambiguous ones (1 to 3)."""
+OUTPUT_TOKENS = 2 + NUM_MASKS
+"""The decoder's own tokens, which stand before those of the prompt: object score, IoU, masks."""
 
 
 class TwoWayBlock(nn.Module):
@@ -30,21 +32,26 @@ class TwoWayBlock(nn.Module):
         self.cross_attn_image_to_token = ObjectAttention(dim, heads, inner_dim=dim // 2)
 
     def forward(
-        self, tokens: Tensor, image: Tensor, token_positions: Tensor, image_positions: Tensor
+        self,
+        tokens: Tensor,
+        image: Tensor,
+        token_positions: Tensor,
+        image_positions: Tensor,
+        mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Tokens `[N, T, C]` and image `[N, L, C]`, both with what was added to them as position."""
         if self.first:
             # The tokens are their own positions here, and nothing has been computed yet to add to.
-            tokens = self.self_attn(tokens, tokens, tokens)
+            tokens = self.self_attn(tokens, tokens, tokens, mask)
         else:
             q = tokens + token_positions
-            tokens = tokens + self.self_attn(q, q, tokens)
+            tokens = tokens + self.self_attn(q, q, tokens, mask)
         tokens = self.norm1(tokens)
         keys = image + image_positions
         tokens = self.norm2(tokens + self.cross_attn_token_to_image(tokens + token_positions, keys, image))
         tokens = self.norm3(tokens + self.mlp(tokens))
-        image = self.norm4(image + self.cross_attn_image_to_token(keys, tokens + token_positions, tokens))
-        return tokens, image
+        read = self.cross_attn_image_to_token(keys, tokens + token_positions, tokens, mask)
+        return tokens, self.norm4(image + read)
 
 
 class TwoWayTransformer(nn.Module):
@@ -56,11 +63,16 @@ class TwoWayTransformer(nn.Module):
         self.final_attn_token_to_image = ObjectAttention(dim, heads, inner_dim=dim // 2)
         self.norm_final_attn = nn.LayerNorm(dim)
 
-    def forward(self, image: Tensor, image_positions: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Image `[N, L, C]`, its positions `[L, C]`, tokens `[N, T, C]`; returns tokens and image."""
+    def forward(
+        self, image: Tensor, image_positions: Tensor, tokens: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Image `[N, L, C]`, its positions `[L, C]`, tokens `[N, T, C]`; returns tokens and image.
+
+        `mask` says which tokens may be read, as in `Attention.attend`; None: all of them.
+        """
         token_positions = tokens
         for layer in self.layers:
-            tokens, image = layer(tokens, image, token_positions, image_positions)
+            tokens, image = layer(tokens, image, token_positions, image_positions, mask)
         read = self.final_attn_token_to_image(tokens + token_positions, image + image_positions, image)
         return self.norm_final_attn(tokens + read), image
 
@@ -97,7 +109,13 @@ class MaskDecoder(nn.Module):
         return activation(up4(x) + skip4)
 
     def forward(
-        self, embedding: Tensor, positions: Tensor, skip4: Tensor, skip8: Tensor, prompts: PromptTokens
+        self,
+        embedding: Tensor,
+        positions: Tensor,
+        skip4: Tensor,
+        skip8: Tensor,
+        prompts: PromptTokens,
+        mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Decodes N objects.
 
@@ -107,6 +125,8 @@ class MaskDecoder(nn.Module):
             skip4: `[1 or N, C / 8, 4s, 4s]`.
             skip8: `[1 or N, C / 4, 2s, 2s]`.
             prompts: encoded prompts of the N objects.
+            mask: `[N, 1, 1, OUTPUT_TOKENS + P + 1]`, which of its own tokens and the prompt's may be read, as
+                in `Attention.attend`; None: all of them.
 
         Returns:
             Mask logits `[N, 4, 4s, 4s]`, predicted IoU `[N, 4]` in 0 to 1, mask tokens `[N, 4, C]`,
@@ -118,9 +138,9 @@ class MaskDecoder(nn.Module):
         output_tokens = output_tokens.expand(len(prompts.sparse), -1, -1)
         tokens = torch.cat([output_tokens, prompts.sparse], dim=1)
         image = flatten_map(embedding + prompts.dense)
-        tokens, image = self.transformer(image, positions, tokens)
+        tokens, image = self.transformer(image, positions, tokens, mask)
 
-        masks = tokens[:, 2 : 2 + NUM_MASKS]
+        masks = tokens[:, 2:OUTPUT_TOKENS]
         upscaled = self.upscale(unflatten_map(image, embedding.shape[-1]), skip4, skip8)
         weights = torch.cat(
             [mlp(masks[:, i : i + 1]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1

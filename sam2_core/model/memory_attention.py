@@ -11,14 +11,18 @@ from .layers import Attention
 from .positions import rotary_tables, rotate
 
 
+def rotary_order(x: Tensor) -> Tensor:
+    """Rows 2i and 2i + 1 of `[D, ...]` as rows i and i + D / 2: the weights or biases of `project_pairs`."""
+    return x.unflatten(0, (-1, 2)).transpose(0, 1).flatten(0, 1)
+
+
 def project_pairs(layer: nn.Linear, x: Tensor) -> Tensor:
     """A linear layer whose outputs 2i and 2i + 1 come out as channels i and i + D / 2.
 
     The weights mean the former to be turned together. The latter can be turned three times as fast, and any
     order of the channels will do that queries and keys agree on.
     """
-    weight, bias = (t.unflatten(0, (-1, 2)).transpose(0, 1).flatten(0, 1) for t in (layer.weight, layer.bias))
-    return F.linear(x, weight, bias)
+    return F.linear(x, rotary_order(layer.weight), rotary_order(layer.bias))
 
 
 class RotarySelfAttention(Attention):

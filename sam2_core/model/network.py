@@ -20,7 +20,7 @@ from .prompt_encoder import PromptTokens
 
 NO_OBJECT_LOGIT = -1024.0
 """Mask logit everywhere on a frame where the object is not visible."""
-_MEMORY_MASK_SCALE, _MEMORY_MASK_BIAS = 20.0, -10.0
+MEMORY_MASK_SCALE, MEMORY_MASK_BIAS = 20.0, -10.0
 """A mask enters the memory encoder as 20 * probability - 10, in the range of SAM's logits."""
 
 
@@ -129,7 +129,7 @@ class Sam2Network(ImageNetwork):
         mask = upsample_logits(logits, self.config.image_size)
         mask = (mask > 0).to(mask.dtype) if binarize else mask.sigmoid()
         with self._heavy_stage():
-            memory = self.memory_encoder(embedding, mask * _MEMORY_MASK_SCALE + _MEMORY_MASK_BIAS)
+            memory = self.memory_encoder(embedding, mask * MEMORY_MASK_SCALE + MEMORY_MASK_BIAS)
         memory = memory.float()
         if self.config.generation == "2.1":
             hidden = (score <= 0).float()[:, None, None, None]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 
-def _frequencies(count: int) -> Tensor:
+def frequencies(count: int) -> Tensor:
     """Inverse wavelengths of a sine encoding: equal for each sine-cosine pair, base 10000."""
     return 10000.0 ** (-2 * (torch.arange(count) // 2) / count)
 
@@ -16,7 +16,7 @@ def _frequencies(count: int) -> Tensor:
 def sine_map(dim: int, size: int) -> Tensor:
     """The 2D sine encoding of DETR (arXiv 2005.12872) of a square map: `[dim, size, size]`, rows first."""
     steps = torch.arange(1, size + 1, dtype=torch.float32) / (size + 1e-6) * (2 * math.pi)
-    angles = steps[:, None] * _frequencies(dim // 2)
+    angles = steps[:, None] * frequencies(dim // 2)
     axis = torch.stack((angles[:, 0::2].sin(), angles[:, 1::2].cos()), dim=2).flatten(1).T
     rows = axis[:, :, None].expand(-1, -1, size)
     columns = axis[:, None, :].expand(-1, size, -1)
@@ -25,7 +25,7 @@ def sine_map(dim: int, size: int) -> Tensor:
 
 def sine_time(time: Tensor, dim: int) -> Tensor:
     """Sine encoding of scalars: `[...]` to `[..., dim]`, sines before cosines (Vaswani et al. 2017)."""
-    angles = time.unsqueeze(-1) * _frequencies(dim // 2).to(time.device)
+    angles = time.unsqueeze(-1) * frequencies(dim // 2).to(time.device)
     return torch.cat((angles.sin(), angles.cos()), dim=-1)
 
 
