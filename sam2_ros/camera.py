@@ -90,11 +90,20 @@ class Camera:
         """Stops receiving; what is tracked stays."""
         self._node.destroy_subscription(self._subscription)
 
-    def check_alive(self) -> None:
-        """Reports a camera that has stopped, or that never started."""
+    @property
+    def silence(self) -> str:
+        """What to tell about a camera that has stopped, or that never started; empty: it sends images."""
         silence = self.statistics.silence()
-        if silence > self._parameters().camera_timeout:
-            self.problems.report("camera stopped", f"no image for {silence:.1f} s on {self.topic}")
+        if silence <= self._parameters().camera_timeout:
+            return ""
+        if self.statistics.received:
+            return f"no image for {silence:.1f} s on {self.topic}"
+        return f"no image yet on {self.topic}, {silence:.1f} s after the start"
+
+    def check_alive(self) -> None:
+        """Reports a camera that is silent."""
+        if told := self.silence:
+            self.problems.report("camera silent", told)
 
     def close(self) -> None:
         """Removes the outputs."""

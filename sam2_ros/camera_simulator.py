@@ -44,7 +44,10 @@ class CameraSimulator(CameraNode[SceneFrame]):
         length: int = self.declare_fixed("clip_frames", 0, "rendered frames; 0: the whole demo", 0, 100_000)
         self._labels = self.create_publisher(Image, "ground_truth/labels", CAMERA_QOS)
         self._depth = self.create_publisher(Image, "depth", CAMERA_QOS)
+        logger = self.get_logger()
+        logger.info("preparing the scene; the first time it is rendered, which takes a minute or two ...")
         self._scene = load_clip(objects, family, seed, length)
+        logger.info(f"playing {len(self._scene.frames)} frames in a loop")
 
     def frames(self) -> Iterator[SceneFrame]:
         scene = self._scene

@@ -14,13 +14,12 @@ from sam2_ros.statistics import Drop
 _MEGABYTE = 1e6
 
 
-def camera_status(node_name: str, camera: Camera, timeout: float) -> DiagnosticStatus:
-    """Rates, latency, drops, objects and memory of one camera; timeout as in the parameter [s]."""
+def camera_status(node_name: str, camera: Camera) -> DiagnosticStatus:
+    """Rates, latency, drops, objects and memory of one camera."""
     state = camera.statistics.snapshot()
     problems = camera.problems.recent()
-    silence = camera.statistics.silence()
-    if silence > timeout:
-        level, message = DiagnosticStatus.STALE, f"no image for {silence:.1f} s on {camera.topic}"
+    if silence := camera.silence:
+        level, message = DiagnosticStatus.STALE, silence
     elif problems:
         level, message = DiagnosticStatus.WARN, problems[0]
     else:

@@ -208,7 +208,7 @@ class Sam2Node(LifecycleNode):
         if self._loaded and self._state == "active":
             for camera in self._loaded.cameras.values():
                 camera.check_alive()
-                message.status.append(camera_status(name, camera, self.parameters.camera_timeout))
+                message.status.append(camera_status(name, camera))
         self._diagnostics.publish(message)
 
 

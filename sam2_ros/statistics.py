@@ -67,6 +67,12 @@ class Statistics:
             while self._arrivals[0] < now - _WINDOW:
                 self._arrivals.popleft()
 
+    @property
+    def received(self) -> int:
+        """Images so far."""
+        with self._lock:
+            return self._received
+
     def silence(self) -> float:
         """Time since the last image, or since the camera was set up [s]."""
         return time.monotonic() - self._last_arrival

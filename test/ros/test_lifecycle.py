@@ -119,6 +119,7 @@ def unstarted(checkpoint: Path, tmp_path: Path) -> Iterator[tuple[Robot, Tracker
         "autostart": False,
         "model": "sam2_pico",
         "input_reliability": "reliable",
+        "camera_timeout": 0.5,
         "diagnostics_period": 0.1,
     }
     with TrackerProcess(tmp_path / "log.txt", parameters, NAMESPACE) as tracker:
@@ -153,6 +154,8 @@ def test_a_whole_life(unstarted: tuple[Robot, TrackerProcess], checkpoint: Path,
         robot.call(robot.client.reset())
 
     assert manager.change(Transition.TRANSITION_ACTIVATE)
+    status = robot.status(lambda item: item.message.startswith(f"no image yet on {IMAGE_TOPIC}, "))
+    assert status.level == DiagnosticStatus.STALE
     robot.meet()
     robot.film()
     robot.call(robot.client.add_points([(160.0, 120.0)], label="square"))
