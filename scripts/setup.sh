@@ -73,6 +73,9 @@ install_python_packages() {
     fi
     step "Making .venv" "'$python -m venv' failed" "$python" -m venv "${venv_options[@]}" "$venv"
     echo "$ros" >"$venv/ros"
+    # Those that come with Python 3.10 and 3.11 try every release of what PyTorch needs, for half an hour.
+    step "Updating pip" "pip could not update itself" \
+        "$venv/bin/python" -m pip install --disable-pip-version-check --upgrade pip
     step "Installing the Python packages (some minutes)" "pip could not install them" \
         "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off "${files[@]}"
     step "Installing the official SAM 2 to compare with" "pip could not install it" \
