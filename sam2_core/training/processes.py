@@ -34,11 +34,20 @@ class ProcessGroup:
             dist.all_reduce(values)
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Give every parameter the sum of its gradients over all processes; none counts as zero."""
+        """Give every parameter the sum of its gradients over all processes; none counts as zero.
+
+        The sums are copied to where the gradients lie. Left as pieces of one tensor they would not begin at
+        multiples of 64 bytes, and on some processors the order in which a kernel sums depends on that: the
+        norm of the gradient, and so every weight, would differ in its last digit from a single process's.
+        """
+        gradients = []
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            gradients.append(parameter.grad)
         if self._size == 1:
             return
-        flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
         self.sum_(flat)
-        sizes = [p.numel() for p in parameters]
-        for parameter, gradient in zip(parameters, flat.split(sizes), strict=True):
-            parameter.grad = gradient.view_as(parameter)
+        for gradient, total in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(total.view_as(gradient))
