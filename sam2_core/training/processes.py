@@ -11,13 +11,30 @@ from torch import Tensor, nn
 
 
 class ProcessGroup:
-    """This process among those that torchrun started; on its own if there is no torchrun."""
+    """This process among those that torchrun started; on its own if there is no torchrun.
 
-    def __init__(self) -> None:
+    Args:
+        device: "cpu", "cuda" or "auto", CUDA where there is one. Each process has a GPU of its own.
+    """
+
+    def __init__(self, device: str = "auto") -> None:
         self._size = int(os.environ.get("WORLD_SIZE", "1"))
         self._rank = int(os.environ.get("RANK", "0"))
+        kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        # Of several GPUs each process takes one.
+        self.device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if kind == "cuda" else "cpu")
         if self._size > 1 and not dist.is_initialized():
-            dist.init_process_group("gloo")
+            dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return self._size
+
+    def close(self) -> None:
+        """Leave the others, when all is done."""
+        if self._size > 1:
+            dist.destroy_process_group()
 
     @property
     def leads(self) -> bool:
@@ -29,7 +46,7 @@ class ProcessGroup:
         return slots[self._rank :: self._size]
 
     def sum_(self, values: Tensor) -> None:
-        """Replace ``values`` by their sum over all processes."""
+        """Replace ``values``, on the group's device, by their sum over all processes."""
         if self._size > 1:
             dist.all_reduce(values)
 
