@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,24 @@ def scene(seed: int, frames: int = 8, size: tuple[int, int] = (64, 80)) -> Scene
     return sample_scene(seed, frames=frames, size=size, family="held_out")
 
 
-def davis(root: Path, count: int, every: int = 1, **made: Any) -> Path:
+def as_seen(frame: np.ndarray) -> np.ndarray:
+    """A picture as it is."""
+    return frame
+
+
+def thermal(frame: np.ndarray) -> np.ndarray:
+    """A picture as a camera that sees heat might show it: grey, pale and in the negative."""
+    grey = 200 - 0.4 * frame.mean(axis=-1, keepdims=True)
+    return np.repeat(grey, 3, axis=-1).astype(np.uint8)
+
+
+def davis(
+    root: Path,
+    count: int,
+    every: int = 1,
+    look: Callable[[np.ndarray], np.ndarray] = as_seen,
+    **made: Any,
+) -> Path:
     """Videos v00, v01, ... in DAVIS's folders; every n-th frame is annotated."""
     for index in range(count):
         images, masks = root / f"JPEGImages/480p/v{index:02}", root / f"Annotations/480p/v{index:02}"
@@ -29,7 +47,7 @@ def davis(root: Path, count: int, every: int = 1, **made: Any) -> Path:
         masks.mkdir(parents=True)
         made_scene = scene(100 + index, **made)
         for t, (frame, labels) in enumerate(zip(made_scene.frames, made_scene.labels, strict=True)):
-            Image.fromarray(frame).save(images / f"{t:05}.jpg", quality=95)
+            Image.fromarray(look(frame)).save(images / f"{t:05}.jpg", quality=95)
             if t % every == 0:
                 write_palette_image(masks / f"{t:05}.png", labels)
     return root
