@@ -232,3 +232,30 @@ def test_masks_of_a_clip_have_the_size_of_its_frames(tmp_path: Path) -> None:
     assert clip is not None
     assert clip.masks.shape[2:] == clip.frames.shape[1:3] == (64, 80)
     assert clip.masks[0].any(axis=(1, 2)).all()
+
+
+def test_images_and_videos_together_and_other_videos_to_validate_on(tmp_path: Path) -> None:
+    images = {"image_size": 32, "frames": 1, "clips": 4, "prompts": {"click": 1.0}}
+    clips = {"image_size": 32, "frames": 4, "clips": 2}
+    data = [
+        {"path": str(training_folders.sav(tmp_path / "sav", 2)), "share": 2},
+        {"path": str(training_folders.sa_1b(tmp_path / "sa", 2)), "share": 1},
+        {"rendered": "procedural", "share": 1},
+    ]
+    validation = [{"path": str(training_folders.davis(tmp_path / "davis", 2))}]
+    config = load_config(
+        None,
+        {
+            "model": "sam2_pico",
+            "data": data,
+            "validation": validation,
+            "stages": [{"steps": 9, "batches": [images, clips], "accumulate": 2}],
+        },
+    )
+    datasets = open_datasets(config, quiet=True)
+    assert len(videos(datasets)) == 2, "nothing is held out"
+    assert [source.name for _, sources in datasets.validation for source in sources] == ["v00", "v01"]
+    batches = ClipBatches(config, datasets.training)
+    drawn = [batches[0, slot] for slot in range(4)]
+    assert [batch.frames.shape[:2] for batch in drawn] == [(1, 4), (4, 2), (1, 4), (4, 2)]
+    assert not any(batch.faults for batch in drawn)
