@@ -26,14 +26,14 @@ def run(tool: str, *options: str | Path | int) -> None:
 
 @pytest.mark.slow
 def test_the_fine_tuned_model_beats_the_one_it_started_from(tmp_path: Path) -> None:
-    """Videos of a kind of camera that the bundled model has never seen."""
+    """Cells under a microscope: the bundled model takes the bright nucleus for the object."""
     data = training_folders.davis(
-        tmp_path / "data", 30, look=training_folders.thermal, frames=10, size=(SIZE, SIZE)
+        tmp_path / "data", 30, make=training_folders.cells, frames=8, size=(SIZE, SIZE)
     )
-    batch = {"frames": 6, "clips": 2, "objects": 2, "corrections": 1}
+    batch = {"frames": 4, "clips": 4, "objects": 2, "prompts": {"mask": 1.0}, "corrected_frames": 0}
     settings = {
-        "stages": [{"steps": 100, "learning_rate": 1e-3, "batches": [batch]}],
-        "warmup_steps": 5,
+        "stages": [{"steps": 60, "learning_rate": 5e-4, "batches": [batch]}],
+        "warmup_steps": 10,
         "ema_decay": 0.9,
     }
     (tmp_path / "short.yaml").write_text(yaml.safe_dump(settings))
@@ -43,14 +43,14 @@ def test_the_fine_tuned_model_beats_the_one_it_started_from(tmp_path: Path) -> N
 
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if "loss" in line]
-    assert losses[-1] < 0.85 * losses[0], losses
+    assert losses[-1] < 0.9 * losses[0], losses
 
     found = {}
     for name, checkpoint in {"before": BUNDLED, "after": out / "model.safetensors"}.items():
         chosen = ["--videos", out / "held_out.txt", "--checkpoint", checkpoint, "--image-size", SIZE]
         run("eval", data, *chosen, "--out", tmp_path / name)
         found[name] = json.loads((tmp_path / name / "results.json").read_text())["jf"]
-    assert found["after"] > found["before"] + 0.02, found
+    assert found["after"] > found["before"] + 0.05, found
 
     video = FolderSource(find_videos(data)[0]).open()
     tracker = StreamingTracker(load_network(checkpoint=out / "model.safetensors", image_size=SIZE))
