@@ -58,16 +58,14 @@ def open_datasets(config: TrainingConfig, quiet: bool = False) -> Datasets:
     """Find, check and part the datasets of a run.
 
     Raises:
-        DatasetError: a folder is no dataset, or nothing usable is in it.
-        FileNotFoundError: a pool has no clips.
+        DatasetError: a folder is no dataset or no pool, or nothing usable is in it.
     """
     training: list[tuple[float, Dataset]] = []
     validation: list[tuple[DataSource, list[Source]]] = []
     problems: list[str] = []
     for entry in config.data:
         if entry.rendered:
-            dataset = PoolDataset(Path(entry.path), entry.rendered) if entry.path else None
-            training.append((entry.share, dataset or RenderedDataset(entry.rendered)))
+            training.append((entry.share, _scenes(entry)))
             validation.append((entry, []))
             continue
         found = _find(entry, problems)
@@ -98,6 +96,16 @@ def open_source(source: Source, frames: int) -> Video:
     if 1 < len(video) < frames:
         raise DatasetFileError(Path(source.name), f"has {len(video)} frames; a clip has {frames}")
     return video
+
+
+def _scenes(entry: DataSource) -> Dataset:
+    """Rendered scenes, from a pool or new ones."""
+    if not entry.path:
+        return RenderedDataset(entry.rendered)
+    try:
+        return PoolDataset(Path(entry.path).expanduser(), entry.rendered)
+    except FileNotFoundError as error:
+        raise DatasetError(str(error)) from error
 
 
 def _find(entry: DataSource, problems: list[str]) -> list[Source]:
