@@ -23,7 +23,7 @@ setup(
     entry_points={
         "console_scripts": [
             f"sam2-{tool} = sam2_core.tools.{tool}:main"
-            for tool in ("bag", "eval", "image", "model", "video")
+            for tool in ("bag", "eval", "image", "model", "train", "video")
         ]
     },
 )

@@ -86,10 +86,11 @@ def find_videos(root: Path, names: Iterable[str] | None = None) -> list[VideoFol
     return [VideoFolders(name, images / name, masks / name) for name in chosen]
 
 
-def read_video(folders: VideoFolders) -> tuple[AnnotatedVideo | None, list[str]]:
+def read_video(folders: VideoFolders, scored: bool = True) -> tuple[AnnotatedVideo | None, list[str]]:
     """Reads through a video: what is annotated in it, and all that is wrong with it, as "file: reason".
 
     An object without a pixel is left out. Where a file cannot be used, the whole video is: it is None.
+    With `scored`, objects that have too few masks to be scored are told of as well.
     """
     if missing := [folder for folder in (folders.images, folders.masks) if not folder.is_dir()]:
         return None, [f"{folder}: no such folder" for folder in missing]
@@ -120,7 +121,7 @@ def read_video(folders: VideoFolders) -> tuple[AnnotatedVideo | None, list[str]]
     problems += [
         f"{folders.masks}: object {name} has {len(frames)} masks, so none to score; allowed: 3 or more"
         for name, frames in annotated.items()
-        if len(frames) < 3
+        if scored and len(frames) < 3
     ]
     return None if unusable else AnnotatedVideo(folders.name, images, masks, size, annotated), problems
 

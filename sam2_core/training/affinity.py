@@ -54,7 +54,9 @@ class AffinityHead(nn.Module):
         side = features.skip4.shape[-1]
         truth = (F.adaptive_avg_pool2d(masks[:, None].float(), side) > 0.5).float()
         anywhere = truth.flatten(1) + 1e-6  # an object too small for this resolution: any pixel will do
-        chosen = torch.multinomial(anywhere, ANCHORS, replacement=True, generator=generator)
+        # On the processor, where the generator is: the same pixels on every device.
+        drawn = torch.multinomial(anywhere.cpu(), ANCHORS, replacement=True, generator=generator)
+        chosen = drawn.to(anywhere.device)
         anchors = pixels.gather(2, chosen[:, None].expand(-1, CHANNELS, -1))
         cosine = (anchors.transpose(1, 2) @ pixels).unflatten(2, (side, side))
         logits = self.scale * cosine + self.bias

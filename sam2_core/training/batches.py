@@ -1,24 +1,25 @@
-"""Batches of augmented clips, each a pure function of the configuration, the pool, the step and the slot."""
+"""Batches of augmented clips, each a pure function of the configuration, the data, the step and the slot."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, fields, replace
 
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset as TorchDataset
 
+from sam2_core.evaluation.dataset import DatasetError
 from sam2_core.model.preprocess import normalise
 from sam2_core.training.augmentation import choose_frames, crop_and_flip, shift_colours
+from sam2_core.training.clip import Clip, read_clip, select_objects
 from sam2_core.training.config import BatchShape, TrainingConfig
-from sam2_core.training.pool import Shard, open_pool
+from sam2_core.training.datasets.opening import UNUSABLE
+from sam2_core.training.datasets.video import Dataset
 
-MIN_SHARE = 1 / 1000  # of the image that an object must show on the first frame, else nobody would click it
+_DRAWS = 1000  # for one clip, before the data are taken to have none
 
 
 @dataclass(frozen=True)
@@ -27,64 +28,92 @@ class ClipBatch:
 
     frames: Tensor  # uint8 [T, B, 3, S, S] RGB
     masks: Tensor  # bool [T, N, S, S]
+    known: Tensor  # bool [T, N], whether the mask is known; elsewhere it is empty
     clip_of_object: Tensor  # int64 [N], 0..B-1
+    faults: tuple[str, ...] = ()  # of files that were to be read and could not
 
     def pixels(self) -> Tensor:
         """The frames as the network takes them: float32 [T * B, 3, S, S], frame by frame."""
         return normalise(self.frames.flatten(0, 1).float() / 255)
 
+    def to(self, device: torch.device) -> ClipBatch:
+        """The same batch on another device."""
+        tensors = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "faults"}
+        return replace(self, **{name: tensor.to(device) for name, tensor in tensors.items()})
 
-def collate(clips: Sequence[tuple[NDArray[np.uint8], NDArray[np.bool_]]]) -> ClipBatch:
-    """Join clips of (frames [T, S, S, 3], masks [T, K, S, S]) into one batch."""
-    frames = np.stack([frames for frames, _ in clips], axis=1).transpose(0, 1, 4, 2, 3)
-    masks = np.concatenate([masks for _, masks in clips], axis=1)
-    owners = np.repeat(np.arange(len(clips)), [masks.shape[1] for _, masks in clips])
+
+def collate(clips: Sequence[Clip], faults: Sequence[str] = ()) -> ClipBatch:
+    """Join clips of the same length and square size into one batch."""
+    frames = np.stack([clip.frames for clip in clips], axis=1).transpose(0, 1, 4, 2, 3)
+    owners = np.repeat(np.arange(len(clips)), [clip.masks.shape[1] for clip in clips])
     return ClipBatch(
-        torch.from_numpy(np.ascontiguousarray(frames)), torch.from_numpy(masks), torch.from_numpy(owners)
+        torch.from_numpy(np.ascontiguousarray(frames)),
+        torch.from_numpy(np.concatenate([clip.masks for clip in clips], axis=1)),
+        torch.from_numpy(np.concatenate([clip.known for clip in clips], axis=1)),
+        torch.from_numpy(owners),
+        tuple(faults),
     )
 
 
-def object_masks(labels: NDArray[np.uint8], most: int, rng: np.random.Generator) -> NDArray[np.bool_] | None:
-    """Masks [T, K, S, S] of at most ``most`` objects seen on the first frame; None where there is none.
+class ClipBatches(TorchDataset[ClipBatch]):
+    """The batches of a run, indexed by the step that uses them and their place among that step's batches.
 
-    Objects that are hidden later come first: there are few of them, and they teach what occlusion is.
+    Args:
+        config: of the run.
+        datasets: what to draw from, each with its share. Single images serve for clips of one frame only.
+
+    Raises:
+        DatasetError: there are clips of several frames to train on, but no videos.
     """
-    areas = np.bincount(labels[0].ravel())
-    seen = [label for label in range(1, len(areas)) if areas[label] >= MIN_SHARE * labels[0].size]
-    if not seen:
-        return None
-    masks = labels[:, None] == rng.permutation(seen).astype(labels.dtype)[:, None, None]
-    shown = masks.any(axis=(2, 3)).all(axis=0)
-    return masks[:, np.argsort(shown, kind="stable")[:most]]
 
-
-class ClipBatches(Dataset[ClipBatch]):
-    """The batches of a run, indexed by the step that uses them and their place among that step's batches."""
-
-    def __init__(self, config: TrainingConfig, pool: Path) -> None:
+    def __init__(self, config: TrainingConfig, datasets: Sequence[tuple[float, Dataset]]) -> None:
         self._config = config
-        self._shards: dict[str, list[Shard]] = {family: open_pool(pool, family) for family in config.mixture}
+        self._all = list(datasets)
+        self._moving = [(share, dataset) for share, dataset in datasets if not dataset.still]
+        if config.longest > 1 and not self._moving:
+            raise DatasetError(
+                f"the data are single images, but a batch has clips of {config.longest} frames; "
+                "allowed: frames: 1, or videos among the data"
+            )
 
     def __getitem__(self, index: tuple[int, int]) -> ClipBatch:
         cv2.setNumThreads(0)  # leave the cores to the network
         step, slot = index
         rng = np.random.default_rng([self._config.seed, step, slot])
-        shape = self._config.stage(step).batches[slot]
-        return collate([self._clip(shape, rng) for _ in range(shape.clips)])
+        shape = self._config.stage(step).slots[slot]
+        faults: list[str] = []
+        return collate([self._clip(shape, rng, faults) for _ in range(shape.clips)], faults)
 
-    def _clip(
-        self, shape: BatchShape, rng: np.random.Generator
-    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        families = list(self._config.mixture)
-        shares = np.array(list(self._config.mixture.values()))
-        while True:
-            shards = self._shards[families[rng.choice(len(families), p=shares / shares.sum())]]
-            shard = shards[rng.integers(len(shards))]
-            clip = rng.integers(len(shard.frames))
-            chosen = choose_frames(shard.frames.shape[1], shape.frames, rng)
-            frames, labels = crop_and_flip(
-                shard.frames[clip][chosen], shard.labels[clip][chosen], shape.image_size, rng
-            )
-            masks = object_masks(labels, shape.objects, rng)
-            if masks is not None:
-                return shift_colours(frames, rng), np.repeat(masks, shape.repeats, axis=1)
+    def _clip(self, shape: BatchShape, rng: np.random.Generator, faults: list[str]) -> Clip:
+        datasets = self._all if shape.frames == 1 else self._moving
+        weights = np.array([share for share, _ in datasets])
+        for _ in range(_DRAWS):
+            _, dataset = datasets[rng.choice(len(datasets), p=weights / weights.sum())]
+            try:
+                clip = self._draw(dataset, shape, rng)
+            except UNUSABLE as error:
+                faults.append(str(error))
+                continue
+            if clip is not None:
+                return clip
+        last = f"; the last file that could not be used: {faults[-1]}" if faults else ""
+        raise DatasetError(
+            f"{_DRAWS} draws gave no clip of {shape.frames} frames with an object that can be prompted "
+            f"(smallest_object {self._config.smallest_object}){last}"
+        )
+
+    def _draw(self, dataset: Dataset, shape: BatchShape, rng: np.random.Generator) -> Clip | None:
+        video = dataset.draw(shape.frames, shape.image_size, rng)
+        frames = choose_frames(len(video), video.annotated, shape.frames, rng)
+        clip = frames and read_clip(video, frames, shape.objects, rng)
+        if not clip:
+            return None
+        cropped = crop_and_flip(clip, shape.image_size, rng)
+        chosen = select_objects(cropped, shape.objects, self._config.smallest_object, rng)
+        if chosen is None:
+            return None
+        return Clip(
+            shift_colours(chosen.frames, rng),
+            np.repeat(chosen.masks, shape.repeats, axis=1),
+            np.repeat(chosen.known, shape.repeats, axis=1),
+        )

@@ -66,18 +66,19 @@ def initialise(network: Sam2Network) -> None:
 
 
 @torch.no_grad()
-def begin_with(network: Sam2Network, weights: Path) -> None:
-    """Load an earlier run's weights into a network that :func:`initialise` made, except those of memory.
+def begin_with(network: Sam2Network, weights: Path, memory_anew: bool) -> None:
+    """Load the weights of a checkpoint into a network.
 
     Args:
         network: takes the weights.
-        weights: of the same configuration.
+        weights: of the same configuration, in any layout that `load_network` reads.
+        memory_anew: keep the network's own weights of memory attention and memory encoder.
 
     Raises:
         CheckpointError: the file is missing, damaged or of another configuration.
     """
     earlier = load_network(network.config.name, weights).state_dict()
-    memory = ("memory_attention.", "memory_encoder.")
+    memory = ("memory_attention.", "memory_encoder.") if memory_anew else ()
     kept = {name: value for name, value in earlier.items() if not name.startswith(memory)}
     network.load_state_dict(network.state_dict() | kept)
 

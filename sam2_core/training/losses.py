@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 FOCAL_WEIGHT, DICE_WEIGHT, IOU_WEIGHT, OCCLUSION_WEIGHT = 20.0, 1.0, 1.0, 1.0
+EVEN = 0.5  # alpha that weighs object and background alike
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Losses:
         )
 
 
-def focal_loss(logits: Tensor, truth: Tensor, alpha: float = 0.5, gamma: float = 2.0) -> Tensor:
+def focal_loss(logits: Tensor, truth: Tensor, alpha: float = EVEN, gamma: float = 2.0) -> Tensor:
     """Focal loss (Lin et al. 2017, eq. 5) of masks [..., h, w], averaged over the pixels -> [...].
 
     The released models were trained with alpha 0.25, which favours the background; from scratch that
@@ -58,32 +59,37 @@ def mask_iou(logits: Tensor, truth: Tensor) -> Tensor:
     return overlap / (predicted | present).sum(dim=(-2, -1)).clamp(min=1)
 
 
-def prediction_losses(logits: Tensor, iou: Tensor, score: Tensor, truth: Tensor) -> Losses:
-    """Losses of one decoder output for N objects.
+def prediction_losses(
+    logits: Tensor, iou: Tensor, score: Tensor, truth: Tensor, known: Tensor, alpha: float = EVEN
+) -> Losses:
+    """Losses of one decoder output for N objects, of which the truth is known of at least one.
 
     Of the M masks only the one with the smallest focal + dice loss receives a mask gradient, so that the
     others stay free to mean something else; every predicted IoU is supervised. Where the object is hidden
-    only the occlusion score is.
+    only the occlusion score is, and where nothing is known, nothing.
 
     Args:
         logits: [N, M, h, w] mask logits.
         iou: [N, M] predicted IoU.
         score: [N] object score logit.
         truth: [N, H, W] float, 0 or 1; the logits are enlarged to its size.
+        known: bool [N].
+        alpha: of the focal loss.
     """
     logits = F.interpolate(logits.float(), size=truth.shape[-2:], mode="bilinear", align_corners=False)
     masks = truth[:, None].expand_as(logits)
     with torch.no_grad():
-        cost = FOCAL_WEIGHT * focal_loss(logits, masks) + DICE_WEIGHT * dice_loss(logits, masks)
+        cost = FOCAL_WEIGHT * focal_loss(logits, masks, alpha) + DICE_WEIGHT * dice_loss(logits, masks)
         best = cost.argmin(dim=1)
         actual_iou = mask_iou(logits, masks)
     rows = torch.arange(len(best), device=best.device)
     chosen = logits[rows, best]
     visible = truth.flatten(1).any(dim=1).float()
-    count = len(visible)
+    count = known.sum()
+    occlusion = F.binary_cross_entropy_with_logits(score.float(), visible, reduction="none")
     return Losses(
-        focal=(focal_loss(chosen, truth) * visible).sum() / count,
+        focal=(focal_loss(chosen, truth, alpha) * visible).sum() / count,
         dice=(dice_loss(chosen, truth) * visible).sum() / count,
         iou=((iou.float() - actual_iou).abs().mean(dim=1) * visible).sum() / count,
-        occlusion=F.binary_cross_entropy_with_logits(score.float(), visible),
+        occlusion=(occlusion * known).sum() / count,
     )

@@ -11,13 +11,30 @@ from torch import Tensor, nn
 
 
 class ProcessGroup:
-    """This process among those that torchrun started; on its own if there is no torchrun."""
+    """This process among those that torchrun started; on its own if there is no torchrun.
 
-    def __init__(self) -> None:
+    Args:
+        device: "cpu", "cuda" or "auto", CUDA where there is one. Each process has a GPU of its own.
+    """
+
+    def __init__(self, device: str = "auto") -> None:
         self._size = int(os.environ.get("WORLD_SIZE", "1"))
         self._rank = int(os.environ.get("RANK", "0"))
+        kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        # Of several GPUs each process takes one.
+        self.device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if kind == "cuda" else "cpu")
         if self._size > 1 and not dist.is_initialized():
-            dist.init_process_group("gloo")
+            dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return self._size
+
+    def close(self) -> None:
+        """Leave the others, when all is done."""
+        if self._size > 1:
+            dist.destroy_process_group()
 
     @property
     def leads(self) -> bool:
@@ -29,16 +46,25 @@ class ProcessGroup:
         return slots[self._rank :: self._size]
 
     def sum_(self, values: Tensor) -> None:
-        """Replace ``values`` by their sum over all processes."""
+        """Replace ``values``, on the group's device, by their sum over all processes."""
         if self._size > 1:
             dist.all_reduce(values)
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Give every parameter the sum of its gradients over all processes; none counts as zero."""
+        """Give every parameter the sum of its gradients over all processes; none counts as zero.
+
+        The sums are copied to where the gradients lie. Left as pieces of one tensor they would not begin at
+        multiples of 64 bytes, and on some processors the order in which a kernel sums depends on that: the
+        norm of the gradient, and so every weight, would differ in its last digit from a single process's.
+        """
+        gradients = []
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            gradients.append(parameter.grad)
         if self._size == 1:
             return
-        flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
         self.sum_(flat)
-        sizes = [p.numel() for p in parameters]
-        for parameter, gradient in zip(parameters, flat.split(sizes), strict=True):
-            parameter.grad = gradient.view_as(parameter)
+        for gradient, total in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(total.view_as(gradient))

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 BoolMask = NDArray[np.bool_]  # [H, W]
 
+TRUTH_SHARE = 0.1  # of the corrections of a simulated user who does not look at the error
+
 
 def deepest_point(region: BoolMask) -> tuple[int, int, float]:
     """The pixel (x, y) of a region [H, W] farthest from its edge, and that distance in pixels (0: empty).
@@ -34,12 +36,17 @@ def first_click(mask: BoolMask, rng: np.random.Generator | None) -> tuple[float,
     return float(xs[pick]), float(ys[pick])
 
 
-def correction_click(predicted: BoolMask, truth: BoolMask) -> tuple[float, float, int]:
+def correction_click(
+    predicted: BoolMask, truth: BoolMask, rng: np.random.Generator | None = None
+) -> tuple[float, float, int]:
     """A click (x, y, label) in the middle of the largest error, label 1 where the mask must grow, else 0.
 
     Where nothing is wrong the click confirms: the deepest point of the object, or of the background when
-    the object is hidden.
+    the object is hidden. With a generator one click in ten is on the object, whatever was predicted (SAM 2,
+    appendix D.2.1).
     """
+    if rng is not None and rng.random() < TRUTH_SHARE and truth.any():
+        return *first_click(truth, rng), 1
     missing_x, missing_y, missing = deepest_point(truth & ~predicted)
     extra_x, extra_y, extra = deepest_point(predicted & ~truth)
     if missing == extra == 0.0:

@@ -47,18 +47,20 @@ def rehearse(network: Sam2Network, features: ImageFeatures, seed: int) -> None:
     embedding, skip4, skip8 = (
         m.detach().float() for m in (features.embedding, features.skip4, features.skip8)
     )
-    labels = torch.ones(DISCS, 1, dtype=torch.long)
+    device = network.device
+    labels = torch.ones(DISCS, 1, dtype=torch.long, device=device)
+    known = torch.ones(DISCS, dtype=torch.bool, device=device)
     progress = tqdm(range(STEPS), desc="rehearsal", unit="step")
     for step in progress:
-        clicks, discs = draw_discs(network.config.image_size, generator)
-        images = torch.randint(len(embedding), (DISCS,), generator=generator)
+        clicks, discs = (drawn.to(device) for drawn in draw_discs(network.config.image_size, generator))
+        images = torch.randint(len(embedding), (DISCS,), generator=generator).to(device)
         decoded = network.decode_masks(
             network.without_memory(embedding[images]),
             skip4[images],
             skip8[images],
             network.encode_prompts(clicks, labels),
         )
-        losses = prediction_losses(decoded.logits[:, 1:], decoded.iou[:, 1:], decoded.score, discs)
+        losses = prediction_losses(decoded.logits[:, 1:], decoded.iou[:, 1:], decoded.score, discs, known)
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / 20)
         optimizer.zero_grad()

@@ -6,16 +6,22 @@ before it, and the pointers of up to sixteen frames. All objects of all clips fo
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.checkpoint import checkpoint
 
 from sam2_core.model import ImageFeatures, MemoryTokens, Sam2Network
 from sam2_core.model.network import NO_OBJECT_LOGIT
+from sam2_core.model.prompt_encoder import PADDING
 from sam2_core.tracking.prompts import mask_logits
 from sam2_core.tracking.results import PREVIOUS_LOGIT_LIMIT
 from sam2_core.training.batches import ClipBatch
@@ -23,13 +29,16 @@ from sam2_core.training.prompting import correction_click, first_click, loose_bo
 
 MASK_SCORE = 10.0  # object score of a frame whose mask was given
 
+_Result = TypeVar("_Result")
+
 
 @dataclass(frozen=True)
 class Interaction:
     """What the simulated user does with a clip."""
 
     first: str  # "click", "box" or "mask", on the first frame
-    corrected: frozenset[int] = frozenset()  # frames that get one correction click per object
+    corrected: frozenset[int] = frozenset()  # frames whose objects are corrected
+    corrections: int = 1  # clicks for each object there, one after another
     rng: np.random.Generator | None = None  # None: clicks go to the middle and boxes are exact
 
 
@@ -58,28 +67,53 @@ class _Memory:
     pointer: Tensor  # [N, C]
 
 
-def bfloat16() -> torch.autocast:
-    """Mixed precision, for the stages that it makes faster on a CPU; the decoder and the losses are not."""
-    return torch.autocast("cpu", dtype=torch.bfloat16)
+def encode_frames(network: Sam2Network, batch: ClipBatch, checkpointing: bool = False) -> ImageFeatures:
+    """Features of the T * B frames of a batch, frame by frame.
+
+    With ``checkpointing`` every frame's activations are computed again in the backward pass.
+    """
+    if not checkpointing:
+        return _encode(network, batch.pixels())
+    parts = [recomputed(_encode, network, pixels[None]) for pixels in batch.pixels()]
+    return ImageFeatures(
+        torch.cat([part.embedding for part in parts]),
+        torch.cat([part.skip4 for part in parts]),
+        torch.cat([part.skip8 for part in parts]),
+    )
 
 
-def encode_frames(network: Sam2Network, batch: ClipBatch) -> ImageFeatures:
-    """Features of the T * B frames of a batch, frame by frame."""
-    # Over many small windows the backward pass of fused attention is slow: spell the attention out.
-    with bfloat16(), sdpa_kernel(SDPBackend.MATH):
-        return network.encode_image(batch.pixels())
+def recomputed(stage: Callable[..., _Result], *values: object) -> _Result:
+    """What a stage of the network gives; its activations are not kept but computed again when needed."""
+    result: _Result = checkpoint(stage, *values, use_reentrant=False)
+    return result
+
+
+def _encode(network: Sam2Network, pixels: Tensor) -> ImageFeatures:
+    # On a CPU the backward pass of fused attention is slow over many small windows: spell it out there.
+    with sdpa_kernel(SDPBackend.MATH) if pixels.is_cpu else nullcontext():
+        return network.encode_image(pixels)
 
 
 class Rollout:
-    """One pass over one batch. Call :meth:`run` once."""
+    """One pass over one batch. Call :meth:`run` once.
+
+    With ``checkpointing`` the activations of memory attention are computed again in the backward pass.
+    """
 
     def __init__(
-        self, network: Sam2Network, batch: ClipBatch, features: ImageFeatures, interaction: Interaction
+        self,
+        network: Sam2Network,
+        batch: ClipBatch,
+        features: ImageFeatures,
+        interaction: Interaction,
+        checkpointing: bool = False,
     ) -> None:
         self._network = network
         self._batch = batch
         self._features = features
         self._interaction = interaction
+        self._checkpointing = checkpointing
+        self._device = batch.frames.device
         self._size = network.config.image_size
         self._memories: list[_Memory] = []
         self._points = torch.empty(0)
@@ -106,12 +140,11 @@ class Rollout:
             conditioned = self._network.without_memory(embedding)
             self._points, self._labels = self._first_prompt()
         else:
-            with bfloat16():
-                conditioned = self._network.attend_memory(embedding, self._read_memory(t)).float()
-            count = len(embedding)
-            self._points, self._labels = embedding.new_zeros(count, 0, 2), torch.zeros(count, 0).long()
+            conditioned = self._attend(embedding, self._read_memory(t))
+            self._points = embedding.new_zeros(len(embedding), 0, 2)
+            self._labels = torch.zeros(len(embedding), 0, dtype=torch.long, device=self._device)
         predictions = self._decode(t, conditioned, features, None)
-        if t in self._interaction.corrected:
+        for _ in range(self._interaction.corrections if t in self._interaction.corrected else 0):
             logits, _ = predictions[-1].best()
             self._add_corrections(t, logits)
             limited = logits.detach().clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)[:, None]
@@ -119,6 +152,11 @@ class Rollout:
         if not last:
             self._remember(embedding, predictions[-1], prompted=self._points.shape[1] > 0)
         return predictions
+
+    def _attend(self, embedding: Tensor, memory: MemoryTokens) -> Tensor:
+        if self._checkpointing:
+            return recomputed(self._network.attend_memory, embedding, memory).float()
+        return self._network.attend_memory(embedding, memory).float()
 
     def _decode(
         self, t: int, conditioned: Tensor, features: ImageFeatures, previous: Tensor | None
@@ -151,9 +189,8 @@ class Rollout:
         logits, pointer = prediction.best()
         score = prediction.score
         seen = torch.where((score > 0)[:, None, None], logits, NO_OBJECT_LOGIT)
-        with bfloat16():
-            memory = self._network.encode_memory(embedding, seen[:, None], score, binarize=prompted)
-        self._memories.append(_Memory(memory.float(), self._network.hide_pointer(pointer, score)))
+        memory = self._network.encode_memory(embedding, seen[:, None], score, binarize=prompted)
+        self._memories.append(_Memory(memory, self._network.hide_pointer(pointer, score)))
 
     def _remember_given_mask(self, features: ImageFeatures) -> None:
         embedding = features.embedding.float()
@@ -163,10 +200,9 @@ class Rollout:
         )
         logits = mask_logits(mask)
         score = torch.full_like(decoded.score, MASK_SCORE)
-        with bfloat16():
-            memory = self._network.encode_memory(embedding, logits, score, binarize=True)
+        memory = self._network.encode_memory(embedding, logits, score, binarize=True)
         pointer = self._network.hide_pointer(decoded.pointers[:, 0], decoded.score)
-        self._memories.append(_Memory(memory.float(), pointer))
+        self._memories.append(_Memory(memory, pointer))
 
     def _read_memory(self, t: int) -> MemoryTokens:
         """Frame 0 in the conditioning row, then the recent frames, newest first; pointers likewise."""
@@ -178,25 +214,39 @@ class Rollout:
         offsets = torch.tensor([float(t - frame) for frame in pointer_frames])
         return MemoryTokens(
             maps=torch.stack([self._memories[frame].map for frame in map_frames], dim=1),
-            rows=rows.expand(count, -1),
+            rows=rows.to(self._device).expand(count, -1),
             pointers=torch.stack([self._memories[frame].pointer for frame in pointer_frames], dim=1),
-            offsets=offsets.expand(count, -1),
+            offsets=offsets.to(self._device).expand(count, -1),
         )
 
     def _first_prompt(self) -> tuple[Tensor, Tensor]:
         """Points [N, P, 2] in pixels and labels [N, P] of the first prompts."""
-        masks, rng = self._batch.masks[0].numpy(), self._interaction.rng
+        masks, rng = self._truth(0), self._interaction.rng
         if self._interaction.first == "box":
             boxes = torch.tensor([loose_box(mask, rng) for mask in masks]).view(-1, 2, 2)
-            return boxes, torch.tensor([[2, 3]]).expand(len(masks), -1)
+            labels = torch.tensor([[2, 3]]).expand(len(masks), -1)
+            return boxes.to(self._device), labels.to(self._device)
         clicks = torch.tensor([first_click(mask, rng) for mask in masks]).view(-1, 1, 2)
-        return clicks, torch.ones(len(masks), 1, dtype=torch.long)
+        labels = torch.ones(len(masks), 1, dtype=torch.long)
+        return clicks.to(self._device), labels.to(self._device)
 
     def _add_corrections(self, t: int, logits: Tensor) -> None:
+        """One more click for each object; a padding point where its true mask is not known."""
         enlarged = F.interpolate(logits.detach()[:, None], size=(self._size, self._size), mode="bilinear")
-        predicted, truth = (enlarged[:, 0] > 0).numpy(), self._batch.masks[t].numpy()
-        clicks = [correction_click(p, m) for p, m in zip(predicted, truth, strict=True)]
-        points = torch.tensor([[[x, y]] for x, y, _ in clicks])
-        labels = torch.tensor([[label] for _, _, label in clicks])
+        predicted = (enlarged[:, 0] > 0).cpu().numpy()
+        rng = self._interaction.rng
+        clicks = [
+            correction_click(found, mask, rng) if known else (0.0, 0.0, PADDING)
+            for found, mask, known in zip(
+                predicted, self._truth(t), self._batch.known[t].tolist(), strict=True
+            )
+        ]
+        points = torch.tensor([[[x, y]] for x, y, _ in clicks]).to(self._device)
+        labels = torch.tensor([[label] for _, _, label in clicks]).to(self._device)
         self._points = torch.cat([self._points, points], dim=1)
         self._labels = torch.cat([self._labels, labels], dim=1)
+
+    def _truth(self, t: int) -> NDArray[np.bool_]:
+        """The true masks on a frame, bool [N, S, S]."""
+        masks: NDArray[np.bool_] = self._batch.masks[t].cpu().numpy()
+        return masks

@@ -62,3 +62,13 @@ def test_the_box_surrounds_the_object_loosely(truth: np.ndarray) -> None:
     boxes = np.array([loose_box(truth, rng) for _ in range(100)])
     assert boxes.std(axis=0).min() > 1
     assert np.abs(boxes - [20, 10, 61, 51]).max() <= 10
+
+
+def test_one_correction_in_ten_does_not_look_at_the_error(truth: np.ndarray) -> None:
+    predicted = truth.copy()
+    predicted[:, 45:] = False
+    rng = np.random.default_rng(0)
+    clicks = [correction_click(predicted, truth, rng) for _ in range(300)]
+    at_the_error = sum(click == correction_click(predicted, truth) for click in clicks)
+    assert all(truth[int(y), int(x)] and label == 1 for x, y, label in clicks)
+    assert 0.03 < 1 - at_the_error / len(clicks) < 0.2

@@ -1,0 +1,1 @@
+"""Where training clips come from: datasets on disk and rendered scenes, all read in the same way."""

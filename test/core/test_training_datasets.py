@@ -1,0 +1,266 @@
+"""Datasets in the public layouts, whole and damaged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import training_folders
+from PIL import Image
+
+from sam2_core.evaluation.dataset import DatasetError
+from sam2_core.tools.train import main
+from sam2_core.training.augmentation import choose_frames
+from sam2_core.training.batches import ClipBatch, ClipBatches
+from sam2_core.training.clip import read_clip
+from sam2_core.training.config import load_config
+from sam2_core.training.datasets.opening import Datasets, FileDataset, open_datasets
+from sam2_core.training.datasets.video import Video
+from sam2_core.training.validation import validation_batches
+
+
+def opened(frames: int, **entry: Any) -> tuple[Datasets, ClipBatches]:
+    batch = {"image_size": 64, "frames": frames, "clips": 3, "objects": 2, "prompts": {"click": 1.0}}
+    config = load_config(
+        None,
+        {
+            "model": "sam2_pico",
+            "data": [entry],
+            "stages": [{"steps": 50, "batches": [batch]}],
+            "validation_clips": 2,
+        },
+    )
+    datasets = open_datasets(config, quiet=True)
+    return datasets, ClipBatches(config, datasets.training)
+
+
+def videos(datasets: Datasets) -> list[Video]:
+    dataset = datasets.training[0][1]
+    assert isinstance(dataset, FileDataset)
+    return [source.open() for source in dataset.sources]
+
+
+def test_a_davis_folder(tmp_path: Path) -> None:
+    datasets, batches = opened(4, path=str(training_folders.davis(tmp_path, 4)))
+    assert [video.name for video in videos(datasets)] == ["v01", "v02", "v03"]
+    assert [source.name for _, sources in datasets.validation for source in sources] == ["v00"]
+    video = videos(datasets)[0]
+    truth = training_folders.scene(101)
+    assert np.abs(video.image(3).astype(int) - truth.frames[3]).mean() < 8
+    np.testing.assert_array_equal(video.masks(3, ["1"])["1"], truth.labels[3] == 1)
+    batch = batches[0, 0]
+    assert batch.frames.shape == (4, 3, 3, 64, 64)
+    assert batch.known.all()
+    assert not batch.faults
+
+
+def test_frames_without_masks_are_not_known(tmp_path: Path) -> None:
+    datasets, batches = opened(6, path=str(training_folders.davis(tmp_path, 2, every=3)), held_out=0)
+    assert list(videos(datasets)[0].annotated) == [0, 3, 6]
+    seen = [batches[step, 0] for step in range(5)]
+    for batch in seen:
+        assert batch.known[0].all(), "the first frame is prompted"
+        assert batch.known[1:].any(dim=0).all(), "every object is known later as well"
+        assert not batch.known[1:].all()
+        assert not batch.masks[~batch.known].any()
+
+
+@pytest.mark.parametrize(("apart", "steps"), [(1, {1, 2}), (4, {4, 8}), (7, set(range(3, 10)))])
+def test_chosen_frames_follow_the_annotation_both_ways(apart: int, steps: set[int]) -> None:
+    rng = np.random.default_rng(0)
+    annotated = range(0, 80, apart)
+    taken, directions = set(), set()
+    for _ in range(60):
+        frames = choose_frames(80, annotated, 8, rng)
+        assert frames is not None
+        assert frames[0] in annotated
+        assert min(frames) >= 0
+        assert max(frames) < 80
+        taken |= set(np.abs(np.diff(frames)).tolist())
+        directions.add(bool(frames[-1] > frames[0]))
+        if apart > 6:
+            assert len(set(frames) & set(annotated)) > 4
+    assert taken <= steps
+    assert directions == {True, False}
+
+
+def test_sav_videos(tmp_path: Path) -> None:
+    datasets, batches = opened(4, path=str(training_folders.sav(tmp_path / "sav", 2)), held_out=0)
+    assert not datasets.problems
+    video = videos(datasets)[1]
+    assert len(video) == 25
+    assert list(video.annotated) == [0, 4, 8, 12, 16, 20, 24]
+    truth = training_folders.scene(201, frames=25)
+    np.testing.assert_array_equal(video.masks(8, ["1"])["1"], truth.labels[8] == 2)
+    assert np.abs(video.image(8).astype(int) - truth.frames[8]).mean() < 12
+    assert "0" not in video.masks(24, ["0", "1"]), "null: not known"
+    assert video.masks(9, ["0"]) == {}
+    assert batches[0, 0].frames.shape == (4, 3, 3, 64, 64)
+
+
+def test_images_of_sa_1b_and_coco(tmp_path: Path) -> None:
+    datasets, batches = opened(1, path=str(training_folders.sa_1b(tmp_path / "sa", 3)))
+    truth = training_folders.scene(301, frames=1)
+    video = videos(datasets)[0]
+    np.testing.assert_array_equal(video.masks(0, ["0"])["0"], truth.labels[0] == 1)
+    assert batches[0, 0].frames.shape == (1, 3, 3, 64, 64)
+
+    path = training_folders.coco(tmp_path / "coco")
+    datasets, batches = opened(1, path=str(path), images=str(tmp_path / "coco/images"), held_out=0)
+    assert [problem for problem in datasets.problems if "annotation 4 names unknown image 7" in problem]
+    polygon, runs = (video.masks(0, video.seen(0)) for video in videos(datasets))
+    expected = np.zeros((64, 80), bool)
+    expected[20:60, 10:50] = True
+    assert np.mean(polygon["0"] != expected) < 0.02, "at most the outline differs"
+    assert list(runs) == ["0"], "groups are left out"
+    np.testing.assert_array_equal(np.flatnonzero(runs["0"].any(axis=0)), np.arange(10, 30))
+    assert batches[0, 0].masks.any()
+
+
+def test_images_alone_give_no_clips(tmp_path: Path) -> None:
+    folder = str(training_folders.sa_1b(tmp_path, 2))
+    with pytest.raises(DatasetError, match="single images"):
+        opened(4, path=folder)
+
+
+def test_scenes_rendered_on_the_fly_depend_on_the_step_alone() -> None:
+    first, again = (opened(2, rendered="procedural")[1][3, 0] for _ in range(2))
+    assert np.array_equal(first.frames, again.frames)
+
+
+def test_faults_are_listed_at_the_start(tmp_path: Path) -> None:
+    root = training_folders.davis(tmp_path, 6)
+    images, masks = root / "JPEGImages/480p", root / "Annotations/480p"
+    (images / "v01/00003.jpg").unlink()
+    (images / "v02/00002.jpg").write_bytes(b"no image")
+    Image.new("L", (10, 10)).save(masks / "v03/00001.png")
+    for path in (masks / "v04").iterdir():
+        Image.new("L", (80, 64)).save(path)
+    (masks / "v99").mkdir()
+    datasets, batches = opened(4, path=str(root), held_out=0)
+    assert [video.name for video in videos(datasets)] == ["v00", "v05"]
+    for told in (
+        "v01: annotates frame 00003, which is not in",
+        "v02/00002.jpg: is not a readable image",
+        "v03/00001.png: is 10 x 10; allowed: the frame's size, 80 x 64",
+        "v04: no mask shows an object",
+        "JPEGImages/480p/v99: no such folder",
+    ):
+        assert [problem for problem in datasets.problems if told in problem], told
+    assert not batches[0, 0].faults
+
+
+def test_faults_of_sav_are_listed_at_the_start(tmp_path: Path) -> None:
+    root = training_folders.sav(tmp_path, 5)
+    (root / "sav_000001.mp4").unlink()
+    (root / "sav_000002_manual.json").write_text("{")
+    (root / "sav_000003.mp4").write_bytes(b"no video")
+    path = root / "sav_000004_manual.json"
+    content = json.loads(path.read_text())
+    content["masklet"][0][0]["counts"] = "o"
+    path.write_text(json.dumps(content))
+    datasets, _ = opened(4, path=str(root), held_out=0)
+    assert [video.name for video in videos(datasets)] == ["sav_000000_manual"]
+    told = "\n".join(datasets.problems)
+    assert "sav_000001_manual.json: annotates video sav_000001, which is not there" in told
+    assert "sav_000002_manual.json: is not a readable JSON file" in told
+    assert "sav_000003.mp4: not a readable video" in told
+    assert "sav_000004_manual.json: holds a damaged mask" in told
+
+
+def test_a_pool_without_clips_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no clips of family 'tabletop'"):
+        opened(2, rendered="tabletop", path=str(tmp_path))
+
+
+def test_a_short_video_is_listed(tmp_path: Path) -> None:
+    training_folders.davis(tmp_path, 1, frames=3)
+    with pytest.raises(DatasetError, match="v00: has 3 frames; a clip has 4"):
+        opened(4, path=str(tmp_path))
+
+
+def test_a_frame_that_breaks_later_is_named_and_another_clip_drawn(tmp_path: Path) -> None:
+    root = training_folders.davis(tmp_path, 2)
+    _, batches = opened(4, path=str(root), held_out=0)
+    for path in (root / "JPEGImages/480p/v01").iterdir():
+        path.write_bytes(path.read_bytes()[:300])  # the header is whole, the picture is not
+    drawn = [batches[step, 0] for step in range(3)]
+    assert all(batch.frames.shape == (4, 3, 3, 64, 64) for batch in drawn)
+    assert {Path(fault.split(":")[0]).parent.name for batch in drawn for fault in batch.faults} == {"v01"}
+
+
+def test_validation_clips_are_the_first_of_the_held_out_videos(tmp_path: Path) -> None:
+    root = training_folders.davis(tmp_path, 2, every=2)
+    config = load_config(None, {"model": "sam2_pico", "data": [{"path": str(root)}]})
+    faults: list[str] = []
+    (batch,) = validation_batches(config, open_datasets(config, quiet=True).validation, 64, faults)
+    assert not faults
+    assert isinstance(batch, ClipBatch)
+    assert batch.frames.shape[:2] == (4, 1), "the annotated frames of the one video"
+    assert batch.known.all()
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_strict_makes_a_fault_fatal(tmp_path: Path, strict: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    root = training_folders.davis(tmp_path / "data", 3)
+    (root / "JPEGImages/480p/v01/00002.jpg").write_bytes(b"no image")
+    weights = Path(__file__).parents[2] / "sam2_core" / "weights" / "sam2_pico.safetensors"
+    settings = {
+        "stages": [
+            {"steps": 1, "batches": [{"image_size": 64, "frames": 2, "objects": 1, "corrected_frames": 0}]}
+        ],
+        "validation_clips": 0,
+    }
+    (tmp_path / "run.yaml").write_text(json.dumps(settings))
+    command = [
+        "--config",
+        tmp_path / "run.yaml",
+        "--finetune",
+        weights,
+        "--data",
+        root,
+        "--out",
+        tmp_path / "run",
+    ]
+    status = main([*map(str, command), "--device", "cpu", *(["--strict"] if strict else [])])
+    assert "v01/00002.jpg: is not a readable image" in capsys.readouterr().err
+    assert status == (1 if strict else 0)
+    assert (tmp_path / "run" / "model.safetensors").exists() != strict
+
+
+def test_masks_of_a_clip_have_the_size_of_its_frames(tmp_path: Path) -> None:
+    datasets, _ = opened(2, path=str(training_folders.davis(tmp_path, 1)))
+    clip = read_clip(videos(datasets)[0], [5, 3], 2, np.random.default_rng(0))
+    assert clip is not None
+    assert clip.masks.shape[2:] == clip.frames.shape[1:3] == (64, 80)
+    assert clip.masks[0].any(axis=(1, 2)).all()
+
+
+def test_images_and_videos_together_and_other_videos_to_validate_on(tmp_path: Path) -> None:
+    images = {"image_size": 32, "frames": 1, "clips": 4, "prompts": {"click": 1.0}}
+    clips = {"image_size": 32, "frames": 4, "clips": 2}
+    data = [
+        {"path": str(training_folders.sav(tmp_path / "sav", 2)), "share": 2},
+        {"path": str(training_folders.sa_1b(tmp_path / "sa", 2)), "share": 1},
+        {"rendered": "procedural", "share": 1},
+    ]
+    validation = [{"path": str(training_folders.davis(tmp_path / "davis", 2))}]
+    config = load_config(
+        None,
+        {
+            "model": "sam2_pico",
+            "data": data,
+            "validation": validation,
+            "stages": [{"steps": 9, "batches": [images, clips], "accumulate": 2}],
+        },
+    )
+    datasets = open_datasets(config, quiet=True)
+    assert len(videos(datasets)) == 2, "nothing is held out"
+    assert [source.name for _, sources in datasets.validation for source in sources] == ["v00", "v01"]
+    batches = ClipBatches(config, datasets.training)
+    drawn = [batches[0, slot] for slot in range(4)]
+    assert [batch.frames.shape[:2] for batch in drawn] == [(1, 4), (4, 2), (1, 4), (4, 2)]
+    assert not any(batch.faults for batch in drawn)
