@@ -85,7 +85,7 @@ class Sensor:
             progress = 0.5 - 0.5 * np.cos(pace * np.arange(frames) + rng.uniform(0, 2 * np.pi))
             later = _sample_light(rng, self.light.shape[:2]) * np.float32(np.exp(rng.normal(0, 0.4)))
             changed = replace(changed, later=later, progress=progress)
-        if rng.random() < 0.25:
+        if rng.random() < 0.2:
             changed = replace(changed, compression=int(rng.integers(26, 42)))
         return changed
 
