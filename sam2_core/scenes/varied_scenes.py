@@ -64,7 +64,7 @@ def direct(rng: np.random.Generator, frames: int, size: tuple[int, int], family:
         kinds,
         long_absence=hard or rng.random() < 0.25,
         textures=[sample_texture(rng, kinds) for _ in range(int(rng.integers(2, 6)))],
-        pace=float(rng.choice([0.2, 0.6, 1.0, 1.6, 2.5])),
+        pace=float(rng.choice([0.1, 0.3, 0.6, 1.0, 1.5, 2.5])),
         shadow=rng.normal(0, 0.02 * (size[0] * size[1]) ** 0.5, 2) if rng.random() < 0.4 else None,
         things=[],
         recipes={},
