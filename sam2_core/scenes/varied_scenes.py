@@ -36,7 +36,7 @@ class _Draw:
     frames: int
     size: tuple[int, int]
     family: str  # of shapes.KINDS, textures.KINDS, courses.KINDS
-    long_absence: bool  # whether the first object must have one
+    long_absence: bool  # whether some object must have one
     textures: list[Texture]
     pace: float
     shadow: Path | None
@@ -57,7 +57,7 @@ def direct(rng: np.random.Generator, frames: int, size: tuple[int, int], family:
     """
     kinds = "train" if family == "train" else "held_out"
     hard = kinds == "held_out"
-    draw_ = _Draw(
+    scene = _Draw(
         rng,
         frames,
         size,
@@ -70,17 +70,17 @@ def direct(rng: np.random.Generator, frames: int, size: tuple[int, int], family:
         recipes={},
         courses=set(),
     )
-    ground, ground_kinds = _paint_ground(draw_)
-    _add_objects(draw_)
-    _add_look_alikes(draw_)
-    _add_occluders(draw_)
-    camera = _sample_camera(draw_)
+    ground, ground_kinds = _paint_ground(scene)
+    _add_objects(scene)
+    _add_look_alikes(scene)
+    _add_occluders(scene)
+    camera = _sample_camera(scene)
     sensor = Sensor.sample(rng, frames, size).aged(rng)
     shutter = float(rng.choice([0.0, 0.5, 1.0], p=[0.5, 0.3, 0.2]))
-    sprites = [part.sprite.kinds for thing in draw_.things for part in thing.parts]
-    ways = {f"course:{course}" for course in draw_.courses}
+    sprites = [part.sprite.kinds for thing in scene.things for part in thing.parts]
+    ways = {f"course:{course}" for course in scene.courses}
     return Stage(
-        ground, tuple(draw_.things), camera, sensor, shutter, frozenset(ways | ground_kinds).union(*sprites)
+        ground, tuple(scene.things), camera, sensor, shutter, frozenset(ways | ground_kinds).union(*sprites)
     )
 
 
@@ -108,9 +108,8 @@ def _paint_ground(scene: _Draw) -> tuple[Image, set[str]]:
     for _ in range(int(rng.choice([0, 2, 6, 12]))):
         area = np.exp(rng.uniform(np.log(0.002), np.log(0.15))) * scene.unit**2
         recipe = bodies.sample_recipe(rng, [paints[rng.integers(len(paints))]], area, scene.family)
-        clutter = bodies.build(rng, replace(recipe, kind=str(rng.choice(["simple", "composed"]))), 1)[
-            0
-        ].sprite
+        still = replace(recipe, kind=str(rng.choice(["simple", "composed"])))
+        clutter = bodies.build(rng, still, frames=1)[0].sprite
         kinds |= clutter.kinds
         turn, place = rng.uniform(0, 360), rng.uniform(0, 1, 2) * (width, height)
         matrix = cv2.getRotationMatrix2D(clutter.centre, turn, 1.0)
