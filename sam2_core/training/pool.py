@@ -86,6 +86,9 @@ def open_pool(folder: Path, family: str) -> list[Shard]:
     paths = sorted(path for path in (folder / family).glob("*") if path.suffix != ".partial")
     if not paths:
         raise FileNotFoundError(f"no clips of family '{family}' in {folder}; render them first")
+    for path in paths:
+        if not (path / "owners.npy").exists():
+            raise FileNotFoundError(f"{path} is of an earlier version, without owners.npy; render it again")
     return [
         Shard(*(np.load(path / f"{name}.npy", mmap_mode="r") for name in Shard.__annotations__))
         for path in paths

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from sam2_core.scenes.procedural import sample_scene
 from sam2_core.training.datasets.rendered import LabelledClip
@@ -40,3 +41,9 @@ def test_an_object_is_the_set_of_its_parts_and_sometimes_a_part_is_one() -> None
         clip = LabelledClip("clip", frames, labels, owners, parts)
         masks = clip.masks(0, clip.seen(0))
         assert sorted(int(mask.sum()) for mask in masks.values()) == expected
+
+
+def test_a_pool_of_an_earlier_version_is_named(tmp_path: Path) -> None:
+    (tmp_path / "procedural" / "0000000").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match=r"0000000.*render it again"):
+        open_pool(tmp_path, "procedural")
