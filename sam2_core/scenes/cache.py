@@ -16,7 +16,7 @@ import numpy as np
 
 from sam2_core.scenes.scene import Scene
 
-GENERATOR_VERSION = 2  # raise it with every change of what the generators draw
+GENERATOR_VERSION = 3  # raise it with every change of what the generators draw
 
 SceneT = TypeVar("SceneT", bound=Scene)
 
@@ -47,6 +47,7 @@ def _load(kind: type[SceneT], folder: Path) -> SceneT:
     values = json.loads((folder / "scene.json").read_text())
     values["names"] = tuple(values["names"])
     values["kinds"] = frozenset(values["kinds"])
+    values["owners"] = tuple(values["owners"])
     arrays = {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
     return kind(**values, **arrays)
 

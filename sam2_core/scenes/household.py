@@ -194,6 +194,35 @@ def _teapot(rng: np.random.Generator) -> list[Part]:
     ]
 
 
+def _turned(rng: np.random.Generator) -> list[Part]:
+    """Anything from a lathe: a random profile, closed at both ends, sometimes with a loop."""
+    r, h, knots = rng.uniform(0.025, 0.06), rng.uniform(0.04, 0.22), int(rng.integers(3, 8))
+    t = np.linspace(0, 1, 24)
+    radius = r * np.interp(t, np.linspace(0, 1, knots), rng.uniform(0.25, 1, knots))
+    radius = np.convolve(np.pad(radius, 2, mode="edge"), np.full(5, 0.2), mode="valid")
+    body = np.concatenate([[[0, 0]], np.stack([radius, h * t], -1), [[0, h]]])
+    loop = _handle(float(radius[12]) * 0.9, 0.3 * h, 0.7 * h, 0.8 * r, 0.005)
+    return [Part(revolve(body), 0), *([Part(loop, 1)] if rng.random() < 0.4 else [])]
+
+
+def _stacked(rng: np.random.Generator) -> list[Part]:
+    """Two to four boxes, cylinders and balls on top of each other, in two surfaces: toys, machines, lamps."""
+    parts, top = [], 0.0
+    for _ in range(int(rng.integers(2, 5))):
+        width, height = rng.uniform(0.02, 0.1), rng.uniform(0.015, 0.07)
+        kind = rng.choice(["box", "cylinder", "ball"])
+        if kind == "box":
+            mesh = cuboid(width, rng.uniform(0.02, 0.1), height)
+        elif kind == "cylinder":
+            mesh = revolve([(0, 0), (width / 2, 0), (width / 2, height), (0, height)])
+        else:
+            t = np.linspace(0, np.pi, 16)
+            mesh = revolve(np.stack([width / 2 * np.sin(t), height * (1 - np.cos(t)) / 2], -1))
+        parts.append(Part(mesh.moved((*rng.normal(0, 0.008, 2), top)), int(rng.integers(2))))
+        top += 0.95 * height
+    return parts
+
+
 _BUILDERS: dict[str, Callable[[np.random.Generator], list[Part]]] = {
     "mug": _mug,
     "cup": _cup,
@@ -205,6 +234,8 @@ _BUILDERS: dict[str, Callable[[np.random.Generator], list[Part]]] = {
     "ball": _ball,
     "banana": _banana,
     "jar": _jar,
+    "turned": _turned,
+    "stacked": _stacked,
     "pear": _pear,
     "goblet": _goblet,
     "pan": _pan,
@@ -214,7 +245,10 @@ _BUILDERS: dict[str, Callable[[np.random.Generator], list[Part]]] = {
 
 # Kinds of objects of each family.
 KINDS = {
-    "train": ("mug", "cup", "bottle", "box", "bowl", "plate", "can", "ball", "banana", "jar"),
+    "train": (
+        *("mug", "cup", "bottle", "box", "bowl", "plate", "can", "ball", "banana", "jar"),
+        *("turned", "turned", "stacked", "stacked"),  # twice as often: each time another shape
+    ),
     "held_out": ("pear", "goblet", "pan", "hammer", "teapot"),
 }
 

@@ -28,3 +28,17 @@ def excursion(rng: np.random.Generator, frames: int) -> Path:
     start = rng.uniform(-0.3 * length, max(frames - 0.7 * length, 0.1))
     phase = np.clip((np.arange(frames) - start) / length, 0, 1)
     return np.asarray(np.minimum(1.0, 1.4 * np.sin(np.pi * phase)))
+
+
+def absence(rng: np.random.Generator, frames: int, shortest: int = 3) -> Path:
+    """A plateau [frames] between 0 and 1: a way, a stay of at least `shortest` frames, and the way back.
+
+    It begins after the first frames. A film that is too short for all of it ends before the way back.
+    """
+    fade = rng.uniform(2, 6)
+    longest = max(frames - shortest - 3 * fade, 0)
+    stay = shortest + rng.uniform(0, min(longest, 25))
+    start = rng.uniform(1, max(frames - stay - 2 * fade - 4, 3))
+    time = np.arange(frames) - start
+    share = np.clip(np.minimum(time, 2 * fade + stay - time) / fade, 0, 1)
+    return np.asarray(share**2 * (3 - 2 * share))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
 from sam2_core.scenes import household
 from sam2_core.scenes.arrays import Image
 from sam2_core.scenes.household import Solid
-from sam2_core.scenes.motion import Path, excursion, wander
+from sam2_core.scenes.motion import Path, absence, excursion, wander
 from sam2_core.scenes.poses import turned
 from sam2_core.scenes.room import furnish
 from sam2_core.scenes.textures import Texture, sample_texture
@@ -132,17 +134,49 @@ def _lamps(draw: _Draw) -> tuple[Lamp, ...]:
     return tuple(lamps)
 
 
+def _confuse(draw: _Draw, bodies: list[Body], long_absence: bool) -> list[Body]:
+    """The bodies, some of them dressed or formed like another one, some away for a while; and a double.
+
+    The double of an object is none itself. The first object is away for long if it has to be.
+    """
+    rng = draw.rng
+    result = list(bodies)
+    for index in range(1, len(bodies)):
+        if rng.random() < 0.25:
+            model = bodies[rng.integers(index)]
+            solid = model.solid if rng.random() < 0.7 else result[index].solid
+            surfaces = model.surfaces if rng.random() < 0.7 else result[index].surfaces
+            result[index] = replace(result[index], solid=solid, surfaces=surfaces)
+    if rng.random() < 0.3:
+        model = result[rng.integers(len(result))]
+        double = _object(draw, model.solid, 0, rng.uniform(-1, 1, 2) * [0.28, 0.22])
+        result.append(replace(double, surfaces=model.surfaces))
+    for index, body in enumerate(bodies):
+        must = long_absence and index == 0
+        if must or rng.random() < 0.1:
+            shortest = 20 if must and draw.frames >= 40 else min(4, draw.frames)
+            way = absence(rng, draw.frames, shortest)[:, None] * draw.direction(0, 0.6) * 2.0
+            result[index] = replace(result[index], place=body.place + way)
+    return result
+
+
 def build(
     rng: np.random.Generator, frames: int, fps: float, objects: int, family: str
 ) -> tuple[World, frozenset[str]]:
-    """Draw a world with `objects` objects of a family, and name the kinds it is made of (see `Scene`)."""
-    draw = _Draw(rng, frames, fps, family)
-    solids = [household.build(str(rng.choice(household.KINDS[family])), rng) for _ in range(objects)]
+    """Draw a world with `objects` objects of a family, and name the kinds it is made of (see `Scene`).
+
+    "held_out" is drawn as it always was; the other families are harder, see `_confuse`.
+    """
+    kinds = "train" if family == "train" else "held_out"
+    draw = _Draw(rng, frames, fps, kinds)
+    solids = [household.build(str(rng.choice(household.KINDS[kinds])), rng) for _ in range(objects)]
     places = _spread(rng, [solid.radius for solid in solids])
     bodies = [
         _object(draw, solid, index + 1, place)
         for index, (solid, place) in enumerate(zip(solids, places, strict=True))
     ]
+    if family != "held_out":
+        bodies = _confuse(draw, bodies, long_absence=family == "held_out_hard")
     if rng.random() < 0.35:
         bodies.append(_hand(draw))
     table, floor, wall = (draw.texture().cut(rng, (ROOM, ROOM), zoom=(0.5, 1.5)) for _ in range(3))
@@ -150,4 +184,5 @@ def build(
     furniture = furnish(table, floor, wall, frames, shine)
     view = _view(draw, rng.uniform(0.5, 1) * places[0])
     world = World((*bodies, *furniture), _lamps(draw), view, ambient=float(rng.uniform(0.25, 0.5)))
-    return world, frozenset(draw.kinds | {f"object:{solid.kind}" for solid in solids})
+    labelled = [body.solid.kind for body in bodies if body.label]
+    return world, frozenset(draw.kinds | {f"object:{kind}" for kind in labelled})

@@ -58,8 +58,8 @@ def render(
 ) -> tuple[Image, npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
     """Render the first `frames` frames of a world at `size` (height, width).
 
-    Returns colour uint8 [T, H, W, 3], labels uint8 [T, H, W] and depth along the optical axis in metres,
-    float32 [T, H, W].
+    Returns colour uint8 [T, H, W, 3], which of `World.segments` shows, uint8 [T, H, W], and depth along the
+    optical axis in metres, float32 [T, H, W].
 
     Raises:
         RenderingUnavailableError: this machine has no way to render without a display.
@@ -72,12 +72,15 @@ def render(
         renderer = mujoco.Renderer(model, *size)
     except Exception as error:
         raise _unavailable(error) from error
-    label_of_geom = np.zeros(model.ngeom + 1, np.uint8)  # the last one, index -1, is what no geom covers
+    numbers = world.segments()
+    segment_of_geom = np.zeros(model.ngeom + 1, np.uint8)  # the last one, index -1, is what no geom covers
     for number, body in enumerate(world.bodies):
-        label_of_geom[:-1][model.geom_bodyid == model.body(f"body{number}").id] = body.label
+        segment_of_geom[:-1][model.geom_bodyid == model.body(f"body{number}").id] = [
+            numbers.get((body.label, part.surface), 0) for part in body.solid.parts
+        ]
 
     colour = np.empty((frames, *size, 3), np.uint8)
-    labels = np.empty((frames, *size), np.uint8)
+    segments = np.empty((frames, *size), np.uint8)
     depth = np.empty((frames, *size), np.float32)
     try:
         for index in tqdm(range(frames), "rendering the scene", unit="frame", disable=frames < PROGRESS_FROM):
@@ -85,14 +88,14 @@ def render(
             renderer.update_scene(data, camera="camera")
             renderer.render(out=colour[index])
             renderer.enable_segmentation_rendering()
-            labels[index] = label_of_geom[renderer.render()[..., 0]]
+            segments[index] = segment_of_geom[renderer.render()[..., 0]]
             renderer.disable_segmentation_rendering()
             renderer.enable_depth_rendering()
             renderer.render(out=depth[index])
             renderer.disable_depth_rendering()
     finally:
         renderer.close()
-    return colour, labels, depth
+    return colour, segments, depth
 
 
 def _pose(mujoco: ModuleType, model: Any, data: Any, world: World, index: int) -> None:

@@ -159,11 +159,16 @@ def _signed_area(contour: Contour) -> float:
     return float(0.5 * np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)))
 
 
+def outline(kind: str, rng: np.random.Generator) -> Shape:
+    """The contours of a shape of a kind out of KINDS, as they come: neither centred nor scaled."""
+    return _OUTLINES[kind](rng)
+
+
 def sample_shape(rng: np.random.Generator, family: str) -> tuple[str, Shape]:
     """Draw the kind and the contours of a shape of a family; it spans at most 3 units."""
     weights = KINDS[family]
     kind = str(rng.choice(list(weights), p=list(weights.values())))
-    shape = _OUTLINES[kind](rng)
+    shape = outline(kind, rng)
     areas = sorted((abs(_signed_area(contour)) for contour in shape), reverse=True)
     # The second contour of a ring or a gear is a hole; a fence is a sum of bars.
     area = sum(areas) if kind == "fence" else 2 * areas[0] - sum(areas)

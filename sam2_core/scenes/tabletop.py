@@ -16,7 +16,7 @@ from sam2_core.scenes.scene import Scene
 from sam2_core.scenes.sensor import Sensor
 from sam2_core.scenes.world import World
 
-FAMILIES = ("train", "held_out", "demo")
+FAMILIES = ("train", "held_out", "demo", "held_out_hard")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +49,11 @@ def sample_scene(
 ) -> TabletopScene:
     """Render a clip of `frames` frames of `size` (height, width): a function of its arguments only.
 
-    "train" and "held_out" draw `objects` objects (two to six where None), furniture, lamps, a moving camera
-    and its flaws; "held_out" uses objects, textures and photographs that "train" never does
-    (`household.KINDS`, `textures.KINDS`, `textures.PHOTOGRAPHS`). "demo" is the built-in camera: always the
-    same table with 1 to 6 objects (three where None), which repeats after `demo_table.PERIOD` seconds.
+    "train" and both held-out families draw `objects` objects (two to six where None), furniture, lamps, a
+    moving camera and its flaws; the held-out ones use objects, textures and photographs that "train" never
+    does (`household.KINDS`, `textures.KINDS`, `textures.PHOTOGRAPHS`). "train" and "held_out_hard" have
+    look-alikes and long absences, too. "demo" is the built-in camera: always the same table with 1 to 6
+    objects (three where None), which repeats after `demo_table.PERIOD` seconds.
 
     Raises:
         ValueError: `family` is none of FAMILIES, or the demo is asked for more objects than it has, or for
@@ -67,16 +68,21 @@ def sample_scene(
     else:
         count = int(rng.integers(2, 7)) if objects is None else objects
         world, kinds = random_table.build(rng, frames, fps, count, family)
-    images, labels, depth = render(world, frames, size)
+    images, segments, depth = render(world, frames, size)
     if family != "demo":
         sensor = Sensor.sample(rng, frames, size)
-        images = np.stack([sensor.expose(image, index) for index, image in enumerate(images)])
+        if family != "held_out":
+            sensor = sensor.aged(rng)
+        images = sensor.record(np.stack([sensor.expose(image, index) for index, image in enumerate(images)]))
+    owners = np.array([0, *(label for label, _ in world.segments())], np.uint8)
     return TabletopScene(
         images,
-        labels,
+        owners[segments],
         _names(world),
         depth,
         kinds,
+        segments,
+        tuple(owners[1:].tolist()),
         intrinsics=_intrinsics(world.view.fovy, size),
         fps=fps,
     )

@@ -26,9 +26,12 @@ PHOTOGRAPHS = {
         "astronaut.png",
         "brick.png",
         "camera.png",
+        "cell.png",
         "chelsea.png",
+        "clock_motion.png",
         "coins.png",
         "grass.png",
+        "hubble_deep_field.jpg",
         "ihc.png",
         "motorcycle_left.png",
         "retina.jpg",
@@ -136,6 +139,90 @@ def _speckle(rng: np.random.Generator) -> Field:
     return np.clip((grains - np.float32(rng.uniform(0.62, 0.8))) * 6, 0, 1)
 
 
+def _plaid(rng: np.random.Generator) -> Field:
+    """Two sets of bands of random widths across each other, as on a shirt."""
+    along, across = _grid(rng)
+    bands = rng.random((2, int(rng.integers(4, 16))), dtype=np.float32)
+    repeats = rng.uniform(1, 5)
+    first, second = (
+        band[((axis * np.float32(repeats)) % 1 * len(band)).astype(np.int32)]
+        for band, axis in zip(bands, (along, across), strict=True)
+    )
+    return (first + second) / 2
+
+
+def _rings(rng: np.random.Generator) -> Field:
+    """Circles around a point, as on wood or a target."""
+    along, across = _grid(rng)
+    distance = np.hypot(along - rng.normal(0, 0.5), (across - rng.normal(0, 0.5)) * rng.uniform(0.4, 1))
+    wave = np.sin(distance.astype(np.float32) * np.float32(2 * np.pi * rng.uniform(3, 16)))
+    return np.clip(0.5 + wave * np.float32(rng.choice([0.5, 4.0])), 0, 1)
+
+
+def _ridges(rng: np.random.Generator) -> Field:
+    """Creases of noise, as in crumpled cloth, bark or water."""
+    return np.abs(2 * octave_noise(rng, TILE, int(rng.integers(2, 12)), int(rng.integers(1, 4))) - 1)
+
+
+def _patchwork(rng: np.random.Generator) -> Field:
+    """Rectangles on top of each other."""
+    field = np.full((TILE, TILE), rng.random(), np.float32)
+    for _ in range(int(rng.integers(8, 60))):
+        x, y = rng.integers(0, TILE, 2)
+        width, height = rng.integers(8, 90, 2)
+        field[y : y + height, x : x + width] = rng.random()
+    return field
+
+
+def _scribbles(rng: np.random.Generator) -> Field:
+    """Curved lines, as of branches, drawings or cracks."""
+    field = np.full((TILE, TILE), rng.random(), np.float32)
+    for _ in range(int(rng.integers(4, 30))):
+        heading = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.35, 30))
+        steps = np.stack([np.cos(heading), np.sin(heading)], -1) * rng.uniform(3, 12)
+        path = (rng.uniform(0, TILE, 2) + np.cumsum(steps, axis=0)).astype(np.int32)
+        cv2.polylines(field, [path], False, rng.random(), int(rng.integers(1, 7)), cv2.LINE_AA)
+    return field
+
+
+def _chevrons(rng: np.random.Generator) -> Field:
+    along, across = _grid(rng)
+    fold = np.abs((across * np.float32(rng.uniform(2, 8))) % 1 - 0.5)
+    wave = np.sin((along * np.float32(rng.uniform(4, 14)) + fold) * np.float32(2 * np.pi))
+    return np.clip(0.5 + wave * np.float32(rng.choice([0.5, 6.0])), 0, 1)
+
+
+def _confetti(rng: np.random.Generator) -> Field:
+    """Ellipses of all sizes and tones on a plain ground, as of leaves, petals or stones."""
+    field = np.full((TILE, TILE), rng.random(), np.float32)
+    largest = rng.uniform(4, 30)
+    for _ in range(int(rng.integers(30, 150))):
+        x, y = (int(value) for value in rng.integers(0, TILE, 2))
+        axes = (int(rng.uniform(2, largest)) + 1, int(rng.uniform(2, largest)) + 1)
+        cv2.ellipse(field, (x, y), axes, rng.uniform(0, 180), 0, 360, rng.random(), -1, cv2.LINE_AA)
+    return field
+
+
+def _fur(rng: np.random.Generator) -> Field:
+    """Short hairs along a direction that changes slowly: noise pushed along itself, time and again."""
+    field = octave_noise(rng, TILE, 96, 1)
+    angle = octave_noise(rng, TILE, 3, 1) * np.float32(rng.uniform(1, 6)) + np.float32(rng.uniform(0, 6))
+    y, x = np.mgrid[0:TILE, 0:TILE].astype(np.float32)
+    for length in (2, 4):
+        step = np.float32(length)
+        along, across = x + step * np.cos(angle), y + step * np.sin(angle)
+        pushed = cv2.remap(field, along, across, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+        field = as_field((field + pushed) / 2)
+    return np.clip((field - field.mean()) * 2.5 + 0.5, 0, 1)
+
+
+def _camouflage(rng: np.random.Generator) -> Field:
+    """Noise in a few flat steps, as the coat of a cow or a map."""
+    steps = int(rng.integers(2, 5))
+    noise = octave_noise(rng, TILE, int(rng.integers(3, 12)), 2)
+    return np.floor(noise * np.float32(steps * 0.999)) / max(steps - 1, 1)
+
+
 _FIELDS: dict[str, Callable[[np.random.Generator], Field]] = {
     "flat": _flat,
     "noise": _noise,
@@ -147,11 +234,36 @@ _FIELDS: dict[str, Callable[[np.random.Generator], Field]] = {
     "cells": _cells,
     "brushed": _brushed,
     "speckle": _speckle,
+    "plaid": _plaid,
+    "rings": _rings,
+    "ridges": _ridges,
+    "patchwork": _patchwork,
+    "scribbles": _scribbles,
+    "chevrons": _chevrons,
+    "confetti": _confetti,
+    "fur": _fur,
+    "camouflage": _camouflage,
 }
 
 # Texture kinds of each family and how often each is drawn; "photo" is one of the family's PHOTOGRAPHS.
 KINDS: dict[str, dict[str, float]] = {
-    "train": {"flat": 0.15, "noise": 0.2, "stripes": 0.1, "checks": 0.07, "gradient": 0.13, "photo": 0.35},
+    "train": {
+        "flat": 0.12,
+        "noise": 0.1,
+        "stripes": 0.05,
+        "checks": 0.03,
+        "gradient": 0.09,
+        "plaid": 0.04,
+        "rings": 0.03,
+        "ridges": 0.05,
+        "patchwork": 0.03,
+        "scribbles": 0.03,
+        "chevrons": 0.02,
+        "confetti": 0.04,
+        "fur": 0.04,
+        "camouflage": 0.03,
+        "photo": 0.3,
+    },
     "held_out": {"brushed": 0.2, "speckle": 0.2, "dots": 0.1, "marble": 0.15, "cells": 0.1, "photo": 0.25},
 }
 
@@ -182,7 +294,7 @@ def colour(field: Field, palette: npt.NDArray[np.float32]) -> Image:
     positions = np.linspace(0, 1, len(palette))
     levels = np.linspace(0, 1, 256)
     table = np.stack([np.interp(levels, positions, channel) for channel in palette.T], axis=-1)
-    return np.asarray(table.astype(np.uint8)[(field * 255).astype(np.uint8)])
+    return as_image(cv2.LUT(cv2.merge([(field * 255).astype(np.uint8)] * 3), table.astype(np.uint8)[None]))
 
 
 def _faded(rng: np.random.Generator, image: Image) -> Image:

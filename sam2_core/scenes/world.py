@@ -57,6 +57,12 @@ class World:
     view: View
     ambient: float
 
+    def segments(self) -> dict[tuple[int, int], int]:
+        """A number from 1 for every (label, surface of the solid) of the labelled bodies, in this order."""
+        labelled = [body for body in self.bodies if body.label]
+        keys = sorted({(body.label, part.surface) for body in labelled for part in body.solid.parts})
+        return {key: number for number, key in enumerate(keys, start=1)}
+
 
 def _text(values: npt.ArrayLike) -> str:
     return " ".join(f"{value:.6g}" for value in np.ravel(values))

@@ -1,13 +1,16 @@
 """A pool of rendered clips on disk, from which training batches are drawn.
 
-Rendering is slower than training reads, so clips are rendered once, at low priority, and seen many times
-in different crops, colours, speeds and directions. ``python -m sam2_core.training.pool --help``.
+Rendering is slower than training reads, so clips are rendered once, by as many processes as there are cores
+for it, and seen many times in different crops, colours, speeds and directions. What a seed gives does not
+depend on how many processes there are. ``python -m sam2_core.training.pool --help``.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +34,8 @@ class Shard:
     """Several clips of one family, memory-mapped."""
 
     frames: NDArray[np.uint8]  # [M, T, S, S, 3] RGB
-    labels: NDArray[np.uint8]  # [M, T, S, S]; 0 background, k object k
+    labels: NDArray[np.uint8]  # [M, T, S, S]; 0 background, else a part of an object, or all of it
+    owners: NDArray[np.uint8]  # [M, 256], the object that each of the labels belongs to; 0: none
 
 
 def render_shard(family: str, first_seed: int, frames: int, size: int, folder: Path) -> Path:
@@ -42,30 +46,51 @@ def render_shard(family: str, first_seed: int, frames: int, size: int, folder: P
     height, width = (size, size) if family == "procedural" else (size, size * 4 // 3)
     images = np.empty((SCENES_PER_SHARD, frames, size, size, 3), np.uint8)
     labels = np.empty((SCENES_PER_SHARD, frames, size, size), np.uint8)
+    owners = np.empty((SCENES_PER_SHARD, 256), np.uint8)
     for index in range(SCENES_PER_SHARD):
         scene = FAMILIES[family](first_seed + index, frames=frames, size=(height, width))
+        finest, owners[index] = scene.finest()
         for t in range(frames):
             images[index, t] = cv2.resize(scene.frames[t], (size, size), interpolation=cv2.INTER_AREA)
-            labels[index, t] = cv2.resize(scene.labels[t], (size, size), interpolation=cv2.INTER_NEAREST)
+            labels[index, t] = cv2.resize(finest[t], (size, size), interpolation=cv2.INTER_NEAREST)
     partial = target.with_suffix(".partial")
     partial.mkdir(parents=True, exist_ok=True)
     np.save(partial / "frames.npy", images)
     np.save(partial / "labels.npy", labels)
+    np.save(partial / "owners.npy", owners)
     partial.rename(target)
     return target
+
+
+def render_pool(family: str, seeds: range, frames: int, size: int, folder: Path, workers: int = 1) -> None:
+    """Render shards of the scenes of these seeds, `workers` at a time; those already there are kept."""
+    firsts = seeds[::SCENES_PER_SHARD]
+    # Forked processes would share the state of OpenGL and of OpenCV's threads.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=cv2.setNumThreads, initargs=(1,)) as processes:
+        shards = [processes.submit(render_shard, family, first, frames, size, folder) for first in firsts]
+        try:
+            for shard in tqdm(as_completed(shards), total=len(shards), unit="shard"):
+                shard.result()
+        except BaseException:
+            processes.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def open_pool(folder: Path, family: str) -> list[Shard]:
     """All complete shards of one family, in the order of their seeds.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there is none, or one was rendered by an earlier version, without owners.
     """
     paths = sorted(path for path in (folder / family).glob("*") if path.suffix != ".partial")
     if not paths:
         raise FileNotFoundError(f"no clips of family '{family}' in {folder}; render them first")
+    for path in paths:
+        if not (path / "owners.npy").exists():
+            raise FileNotFoundError(f"{path} is of an earlier version, without owners.npy; render it again")
     return [
-        Shard(np.load(path / "frames.npy", mmap_mode="r"), np.load(path / "labels.npy", mmap_mode="r"))
+        Shard(*(np.load(path / f"{name}.npy", mmap_mode="r") for name in Shard.__annotations__))
         for path in paths
     ]
 
@@ -78,11 +103,11 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=16, help="frames of each clip")
     parser.add_argument("--size", type=int, default=256, help="side of the square frames, pixels")
     parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1, help="processes that render, at best one a core")
     parser.add_argument("--pool", type=Path, required=True, help="folder of the pool")
     options = parser.parse_args()
-    last_seed = options.first_seed + options.scenes
-    for seed in tqdm(range(options.first_seed, last_seed, SCENES_PER_SHARD), unit="shard"):
-        render_shard(options.family, seed, options.frames, options.size, options.pool)
+    seeds = range(options.first_seed, options.first_seed + options.scenes)
+    render_pool(options.family, seeds, options.frames, options.size, options.pool, options.workers)
 
 
 if __name__ == "__main__":

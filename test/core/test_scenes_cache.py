@@ -29,6 +29,10 @@ def assert_same(first, second):
     assert first.kinds == second.kinds
     np.testing.assert_array_equal(first.frames, second.frames)
     np.testing.assert_array_equal(first.labels, second.labels)
+    assert first.owners == second.owners
+    assert (first.parts is None) == (second.parts is None)
+    if first.parts is not None:
+        np.testing.assert_array_equal(first.parts, second.parts)
 
 
 def test_a_scene_is_rendered_once_and_read_back_equal():
@@ -87,6 +91,23 @@ def test_a_tabletop_scene_keeps_depth_and_camera():
     np.testing.assert_array_equal(first.depth, second.depth)
     np.testing.assert_array_equal(first.intrinsics, second.intrinsics)
     assert second.fps == 10.0
+
+
+def test_parts_are_kept():
+    scene = next(
+        scene
+        for scene in (sample_scene(seed, frames=1, size=(48, 48)) for seed in range(20))
+        if scene.parts is not None
+    )
+    assert_same(cache.load_or_render(Scene, {}, lambda: scene), scene)
+
+
+def test_the_hard_scenes_are_of_the_hard_families():
+    names = {spec.name for spec in held_out.SCENES + held_out.HARD_SCENES}
+    assert len(names) == len(held_out.SCENES) + len(held_out.HARD_SCENES)
+    spec = held_out.HARD_SCENES[0]
+    expected = sample_scene(spec.seed, spec.frames, held_out.SIZE, "held_out_hard")
+    assert_same(held_out.load(spec), expected)
 
 
 def test_held_out_scenes_are_many_unique_and_reproducible():

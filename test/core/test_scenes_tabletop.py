@@ -105,14 +105,23 @@ def test_random_scenes_label_every_object_they_name():
         assert {f"object:{name}" for name in scene.names} <= scene.kinds
 
 
+def test_lids_and_handles_are_parts_of_their_objects():
+    scene = sample_scene(0, 1, (240, 320), "demo", objects=3)
+    owners = np.array([0, *scene.owners])
+    np.testing.assert_array_equal(owners[scene.parts], scene.labels)
+    can = scene.names.index("can") + 1
+    shown = np.unique(scene.parts[0][scene.labels[0] == can])
+    assert len(shown) == 2, "the can and its lid"
+
+
 def test_held_out_tables_use_nothing_that_training_tables_use():
     used = {
         family: frozenset().union(
             *(random_table.build(np.random.default_rng(seed), 1, 30, 6, family)[1] for seed in range(8))
         )
-        for family in ("train", "held_out")
+        for family in ("train", "held_out", "held_out_hard")
     }
-    assert used["train"].isdisjoint(used["held_out"])
+    assert used["train"].isdisjoint(used["held_out"] | used["held_out_hard"])
     for family in used.values():
         assert {kind.partition(":")[0] for kind in family} == {"object", "texture", "photo"}
 
@@ -120,7 +129,7 @@ def test_held_out_tables_use_nothing_that_training_tables_use():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"family": "kitchen"}, "'kitchen'.*train, held_out, demo"),
+        ({"family": "kitchen"}, "'kitchen'.*train, held_out, demo, held_out_hard"),
         ({"family": "demo", "objects": 7}, "objects is 7.*1 to 6"),
         ({"family": "demo", "frames": 301}, "frames is 301.*300"),
     ],

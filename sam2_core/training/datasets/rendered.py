@@ -13,6 +13,7 @@ from sam2_core.training.datasets.video import BoolMask
 from sam2_core.training.pool import FAMILIES, Shard, open_pool
 
 _SEEDS = 2**31
+_PART_SHARE = 1 / 7  # of the clips have parts as objects; a click on a part is more often meant for the whole
 
 
 class LabelledClip:
@@ -20,13 +21,24 @@ class LabelledClip:
 
     Args:
         frames: uint8 [T, H, W, 3].
-        labels: uint8 [T, H, W]; 0 background, k object k.
+        labels: uint8 [T, H, W]; 0 background, else a part of an object, or all of it.
+        owners: uint8 [256], the object of each label. It is named "3", one of its parts "part 7".
+        parts: whether the parts of objects are objects, too.
     """
 
-    def __init__(self, name: str, frames: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
+    def __init__(
+        self,
+        name: str,
+        frames: NDArray[np.uint8],
+        labels: NDArray[np.uint8],
+        owners: NDArray[np.uint8],
+        parts: bool,
+    ) -> None:
         self.name = name
         self._frames = frames
         self._labels = labels
+        self._owners = owners
+        self._has_parts = (owners > 0) & (np.bincount(owners, minlength=256)[owners] > 1) & parts
         self.annotated: Sequence[int] = range(len(frames))
 
     def __len__(self) -> int:
@@ -36,11 +48,17 @@ class LabelledClip:
         return self._frames[frame]
 
     def seen(self, frame: int) -> list[str]:
-        counts = np.bincount(self._labels[frame].ravel())
-        return [str(label) for label in np.flatnonzero(counts) if label]
+        labels = np.flatnonzero(np.bincount(self._labels[frame].ravel()))
+        objects = [str(label) for label in np.unique(self._owners[labels]) if label]
+        return objects + [f"part {label}" for label in labels if self._has_parts[label]]
 
     def masks(self, frame: int, objects: Iterable[str]) -> dict[str, BoolMask]:
-        return {name: self._labels[frame] == int(name) for name in objects}
+        labels = self._labels[frame]
+        whole = self._owners[labels]
+        return {
+            name: labels == int(name[5:]) if name.startswith("part ") else whole == int(name)
+            for name in objects
+        }
 
 
 class PoolDataset:
@@ -57,7 +75,9 @@ class PoolDataset:
         index = int(rng.integers(len(self._shards)))
         shard = self._shards[index]
         clip = int(rng.integers(len(shard.frames)))
-        return LabelledClip(f"{self._family} {index}.{clip}", shard.frames[clip], shard.labels[clip])
+        parts = bool(rng.random() < _PART_SHARE)
+        name = f"{self._family} {index}.{clip}"
+        return LabelledClip(name, shard.frames[clip], shard.labels[clip], shard.owners[clip], parts)
 
 
 class RenderedDataset:
@@ -72,9 +92,9 @@ class RenderedDataset:
         seed = int(rng.integers(_SEEDS))
         # Twice as many frames leave room for taking every second one.
         scene = FAMILIES[self._family](seed, frames=2 * frames, size=(size, size))
-        return labelled(f"{self._family} {seed}", scene)
+        return labelled(f"{self._family} {seed}", scene, bool(rng.random() < _PART_SHARE))
 
 
-def labelled(name: str, scene: Scene) -> LabelledClip:
-    """A rendered scene as a video."""
-    return LabelledClip(name, scene.frames, scene.labels)
+def labelled(name: str, scene: Scene, parts: bool = False) -> LabelledClip:
+    """A rendered scene as a video, its objects' `parts` objects, too, or not."""
+    return LabelledClip(name, scene.frames, *scene.finest(), parts)
