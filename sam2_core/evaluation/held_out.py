@@ -20,8 +20,8 @@ from sam2_core.evaluation.metrics import Outcome, Summary, compare, summarise
 from sam2_core.model import CheckpointError, Sam2Network, load_network
 from sam2_core.scenes import held_out
 from sam2_core.scenes.scene import Scene
+from sam2_core.simulated_user import deepest_point
 from sam2_core.tracking import MaskPrompt, PointPrompt, Prompt, StreamingTracker
-from sam2_core.training.prompting import deepest_point
 
 PROMPTS = ("click", "mask")
 MIN_SHARE = 1 / 1000  # of the image that an object must show before it is prompted
