@@ -87,7 +87,7 @@ def draw_overlay(rgb: np.ndarray, objects: Sequence[Drawable], opacity: float = 
 
 
 def draw_click(canvas: np.ndarray, x: float, y: float, object_id: int, positive: bool = True) -> None:
-    """Marks, in place, where an object was clicked, or with a white centre where it is not.
+    """Marks, in place, where an object was clicked, or with a black centre where it is not.
 
     canvas: uint8 [H, W, 3]; x, y: [px].
     """
@@ -99,7 +99,7 @@ def draw_click(canvas: np.ndarray, x: float, y: float, object_id: int, positive:
         (radius + 3, (0, 0, 0)),
         (radius + 2, (255, 255, 255)),
         (radius, object_colour(object_id)),
-        (0.0 if positive else 0.6 * radius, (255, 255, 255)),
+        (0.0 if positive else 0.6 * radius, (0, 0, 0)),
     ]
     for outer, colour in rings:
         canvas[distance <= outer] = colour

@@ -39,6 +39,10 @@ class ObjectFrames:
         self.shown.append(shown)
         self.in_view.append(bool(truth.any()))
 
+    def between(self) -> ObjectFrames:
+        """Without the first and the last frame, which DAVIS does not score."""
+        return ObjectFrames(*(values[1:-1] for values in vars(self).values()))
+
 
 @dataclass(frozen=True)
 class Scores:

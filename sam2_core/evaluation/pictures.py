@@ -115,6 +115,6 @@ def _window(truth: NDArray[np.bool_]) -> tuple[slice, slice]:
 
 
 def _mark(picture: NDArray[np.uint8], clicks: Sequence[Click], object_id: int) -> None:
-    """Clicks on the object as dots in its colour, those beside it with a white centre."""
+    """Clicks on the object as dots in its colour, those beside it with a black centre."""
     for click in clicks:
         draw_click(picture, click.x, click.y, object_id, positive=bool(click.label))
