@@ -12,8 +12,8 @@ def fill_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) ->
     """The pixels of an image of `size` (H, W) whose centres lie in one of the polygons: bool [H, W].
 
     polygons: each x0, y0, x1, y1, ... [px], at least three corners; (0, 0) is the outer corner of the top
-    left pixel. What lies outside of the image is cut off. Where a polygon crosses itself, inside is what has an
-    odd number of edges on its left.
+    left pixel. What lies outside of the image is cut off. Where a polygon crosses itself, inside is what has
+    an odd number of edges on its left.
 
     Raises:
         ValueError: a polygon is not pairs of coordinates of three or more corners.

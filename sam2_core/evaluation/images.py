@@ -1,4 +1,4 @@
-"""Interactive segmentation of single images: SAM's protocol (Kirillov et al. 2023, section 7.1; SAM 2, 6.2).
+"""Interactive segmentation of single images: SAM's protocol (Kirillov et al. 2023, section 7.1).
 
 Every object is asked for by itself: with a click in its middle, then with further clicks in the middle of the
 largest error of the answer before, each time with that answer's logits; and, apart from that, with its box.

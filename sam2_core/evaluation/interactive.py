@@ -1,4 +1,4 @@
-"""Promptable video segmentation, as the paper measures it (section 6.1 and appendix F.1.1).
+"""Promptable video segmentation, as the paper measures it (section 6.1 and its appendix).
 
 A simulated user looks for frames that went wrong and clicks on them. The first click is in the middle of
 the object on its first frame; every further one is in the middle of the largest error, which is the point
