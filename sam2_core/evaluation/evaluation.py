@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -42,13 +41,18 @@ class Evaluation:
     strict: bool
     """Whether a fault of the dataset is an error; else what it concerns is told and left out."""
 
-    def run(self, items: Sequence[Any], faults: Sequence[str], about: Mapping[str, Any]) -> str:
-        """Evaluates what is not evaluated yet, and reports on all; returns one line for the terminal.
+    def run(
+        self, items: Sequence[Any], faults: Sequence[str], about: Mapping[str, Any]
+    ) -> tuple[str, list[str]]:
+        """Evaluates what is not evaluated yet, and reports on all.
 
         Args:
             items: of the protocol.
             faults: of the dataset's index, as "file: reason".
             about: what is evaluated on what.
+
+        Returns:
+            The outcome in one line, and all that is wrong with the files.
 
         Raises:
             EvaluationError: there is a fault and they are not allowed, or there is no object to score.
@@ -86,14 +90,16 @@ class Evaluation:
                 else:
                     problems[name] = [*problems[name], found]
 
-    def _report(self, items: Sequence[Any], problems: list[str], about: Mapping[str, Any]) -> str:
+    def _report(
+        self, items: Sequence[Any], problems: list[str], about: Mapping[str, Any]
+    ) -> tuple[str, list[str]]:
         """Writes what is told of all items in which something was found."""
         found: dict[str, Found] = {}
         for name in (item.name for item in items):
             if self._kept(name).exists() and (objects := json.loads(self._kept(name).read_text())["objects"]):
                 found[name] = objects
         if not found:
-            raise EvaluationError("\n".join(["there is no object to score", *problems]))
+            raise EvaluationError("\n".join([f"{self.out}: there is no object to score", *problems]))
         report = self.protocol.report(about, found)
         pictures = self._draw(report, {item.name: item for item in items}, found, problems)
         for name, chart in report.charts.items():
@@ -101,9 +107,7 @@ class Evaluation:
         _write_json(self.out / "results.json", report.figures(problems))
         with replacing(self.out / "report.md") as temporary:
             temporary.write_text(report.text(problems, pictures))
-        for problem in problems:
-            print(f"sam2-eval: {problem}", file=sys.stderr)
-        return f"{report.summary}  {self.out / 'report.md'}"
+        return f"{report.summary}  {self.out / 'report.md'}", problems
 
     def _draw(
         self, report: Report, items: Mapping[str, Any], found: Mapping[str, Found], problems: list[str]

@@ -154,7 +154,7 @@ class _Video:
         return self.folders.name
 
     def read(self) -> tuple[list[AnnotatedImage], list[str]]:
-        video, problems = read_video(self.folders)
+        video, problems = read_video(self.folders, scored=False)
         if video is None:
             return [], problems
         on_frame: dict[str, list[str]] = {}
@@ -194,10 +194,12 @@ class _RunLengthFile:
     def read(self) -> tuple[list[AnnotatedImage], list[str]]:
         file = self.path.with_suffix(".json")
         try:
-            annotations = _load(file)["annotations"]
-        except (DatasetError, KeyError, TypeError) as error:
-            told = str(error) if isinstance(error, DatasetError) else f"{file}: has no annotations"
-            return [], [told]
+            content = _load(file)
+        except DatasetError as error:
+            return [], [str(error)]
+        annotations = content.get("annotations") if isinstance(content, dict) else None
+        if not isinstance(annotations, list):
+            return [], [f"{file}: has no annotations"]
         return _read(self.name, self.path, file, annotations)
 
 
@@ -243,6 +245,8 @@ def _read(name: str, path: Path, file: Path, annotations: Any) -> tuple[list[Ann
                 problems.append(f"{file}: annotation {key}: no pixel shows the object")
         except ValueError as error:
             problems.append(f"{file}: annotation {key}: {error}")
+        except TypeError:
+            problems.append(f"{file}: annotation {key}: its segmentation is malformed")
     return ([_Segmented(name, path, size, segmentations)] if segmentations else []), problems
 
 

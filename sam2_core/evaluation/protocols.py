@@ -100,15 +100,15 @@ class _OnVideos(ScoringProtocol[VideoFolders, AnnotatedVideo]):
     def find(self, dataset: Path, names: Iterable[str] | None) -> tuple[Sequence[VideoFolders], list[str]]:
         return find_videos(dataset, names), []
 
-    def read(self, item: VideoFolders) -> tuple[AnnotatedVideo | None, list[str]]:
-        return read_video(item)
-
 
 @dataclass(frozen=True)
 class SemiSupervised(_OnVideos):
     """The first mask is given (`semi_supervised.py`); without a backend, `masks` are another tracker's."""
 
     masks: Path
+
+    def read(self, item: VideoFolders) -> tuple[AnnotatedVideo | None, list[str]]:
+        return read_video(item)
 
     def steps(self, subject: AnnotatedVideo) -> int:
         return len(subject.images) - _first(subject)
@@ -145,6 +145,9 @@ class Interactive(_OnVideos):
     masks: Path
     effort: Effort
     online: bool
+
+    def read(self, item: VideoFolders) -> tuple[AnnotatedVideo | None, list[str]]:
+        return read_video(item, scored=False)
 
     def steps(self, subject: AnnotatedVideo) -> int:
         frames = len(subject.images) - _first(subject)

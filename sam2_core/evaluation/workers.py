@@ -43,6 +43,7 @@ class Workers:
     """
 
     def __init__(self, count: int, threads: int, load: Callable[[], Backend | None]) -> None:
+        self._threads_before = torch.get_num_threads()
         torch.set_num_threads(threads)
         self.backend = load()
         self._pool: ProcessPoolExecutor | None = None
@@ -60,6 +61,7 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        torch.set_num_threads(self._threads_before)
         if self._pool:
             self._stop.set()
             self._pool.shutdown(cancel_futures=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from ..evaluation.dataset import DatasetError
 from ..evaluation.evaluation import AnyProtocol, Evaluation, EvaluationError
@@ -89,11 +90,14 @@ def _evaluate(given: argparse.Namespace) -> None:
     names = given.videos.read_text().split() if given.videos else None
     protocol = _protocol(given)
     items, faults = protocol.find(given.dataset, names)
-    threads = given.threads or max(1, (os.cpu_count() or 1) // given.workers)
+    threads = given.threads or max(1, torch.get_num_threads() // given.workers)
     with Workers(given.workers, threads, partial(_load, given)) as workers:
         about = _identity(given, workers.backend)
         claim(given.out, about, given.restart, given.out.glob(f"{protocol.kept_in}/*.json"))
-        print(Evaluation(protocol, workers, given.out, given.strict).run(items, faults, about))
+        summary, problems = Evaluation(protocol, workers, given.out, given.strict).run(items, faults, about)
+    for problem in problems:
+        print(f"sam2-eval: {problem}", file=sys.stderr)
+    print(summary)
 
 
 def _protocol(given: argparse.Namespace) -> AnyProtocol:
@@ -189,7 +193,7 @@ def _parser() -> argparse.ArgumentParser:
         "--threads",
         type=_count,
         metavar="N",
-        help="CPU threads of each of them (default: the cores divided by the workers)",
+        help="CPU threads of each of them (default: PyTorch's, divided by the workers)",
     )
     add_network_options(parser)
     return parser
