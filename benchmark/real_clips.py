@@ -2,7 +2,7 @@
 
 The clips are not part of the project: juggle.mp4 and dog.mp4 of demo/data/gallery, and bedroom.mp4 of
 notebooks/videos, all of facebookresearch/sam2. Every object gets one click in its middle on frame 0; then, on
-the frame on which it was found worst, one correction. The report of sam2-eval tells the J after each.
+the frame on which it was found worst, one correction. Told is J after each, over the annotated frames.
 """
 
 from __future__ import annotations
@@ -71,10 +71,15 @@ def main() -> int:
             lay_out(annotation, options.clips, options.out / "dataset")
     except VideoError as error:
         parser.error(str(error))
+    scores = options.out / "scores"
     protocol = ["--protocol", "offline", "--frames", "2", "--clicks", "1"]
-    return sam2_eval.main(
-        [str(options.out / "dataset"), *protocol, "--out", str(options.out / "scores"), *others]
-    )
+    if status := sam2_eval.main([str(options.out / "dataset"), *protocol, "--out", str(scores), *others]):
+        return status
+    print("\n| clip | object | J, one click | J, one correction |\n|---|---|---:|---:|")
+    for clip, video in json.loads((scores / "results.json").read_text())["videos"].items():
+        for name, one in video["objects"].items():
+            print(f"| {clip} | {name} | {one['j'][0]:.3f} | {one['j'][1]:.3f} |")
+    return 0
 
 
 if __name__ == "__main__":

@@ -86,8 +86,12 @@ def to_markdown(
     lines += ["| video | objects |" + "".join(f" {count + 1} |" for count in range(len(total)))]
     lines += ["|---|---:|" + "---:|" * len(total)]
     for video in videos:
-        values = " | ".join(f"{one.jf:.3f}" for one in rounds([video]))
-        lines += [f"| {video.name} | {len(video.objects)} | {values} |"]
+        lines += [_row(video.name, video)]
+        if len(video.objects) > 1:
+            lines += [
+                _row(f"{video.name}, object {name}", VideoRounds(video.name, {name: one}))
+                for name, one in video.objects.items()
+            ]
     return "\n".join([*lines, *faults_and_pictures(problems, pictures)]) + "\n"
 
 
@@ -104,6 +108,11 @@ def draw_rounds(videos: Sequence[VideoRounds]) -> NDArray[np.uint8]:
         for name, ones in values.items()
     ]
     return draw_chart(lines, "frames with clicks", range(1, max(2, len(total)) + 1))
+
+
+def _row(title: str, video: VideoRounds) -> str:
+    values = " | ".join(f"{one.jf:.3f}" for one in rounds([video]))
+    return f"| {title} | {len(video.objects)} | {values} |"
 
 
 def _figures(ones: Sequence[Scores]) -> dict[str, list[float]]:
