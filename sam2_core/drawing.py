@@ -99,8 +99,9 @@ def draw_click(canvas: np.ndarray, x: float, y: float, object_id: int, positive:
         (radius + 3, (0, 0, 0)),
         (radius + 2, (255, 255, 255)),
         (radius, object_colour(object_id)),
-        (0.0 if positive else 0.6 * radius, (0, 0, 0)),
     ]
+    if not positive:
+        rings.append((0.6 * radius, (0, 0, 0)))
     for outer, colour in rings:
         canvas[distance <= outer] = colour
 
