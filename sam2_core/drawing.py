@@ -86,17 +86,23 @@ def draw_overlay(rgb: np.ndarray, objects: Sequence[Drawable], opacity: float = 
     return canvas
 
 
-def draw_click(canvas: np.ndarray, x: float, y: float, object_id: int) -> None:
-    """Marks, in place, where an object was clicked. canvas: uint8 [H, W, 3]; x, y: [px]."""
+def draw_click(canvas: np.ndarray, x: float, y: float, object_id: int, positive: bool = True) -> None:
+    """Marks, in place, where an object was clicked, or with a black centre where it is not.
+
+    canvas: uint8 [H, W, 3]; x, y: [px].
+    """
     height, width = canvas.shape[:2]
     radius = max(3.0, min(height, width) / 70)
     rows, columns = np.ogrid[:height, :width]
     distance = np.hypot(rows + 0.5 - y, columns + 0.5 - x)
-    for outer, colour in (
+    rings = [
         (radius + 3, (0, 0, 0)),
         (radius + 2, (255, 255, 255)),
         (radius, object_colour(object_id)),
-    ):
+    ]
+    if not positive:
+        rings.append((0.6 * radius, (0, 0, 0)))
+    for outer, colour in rings:
         canvas[distance <= outer] = colour
 
 

@@ -2,30 +2,59 @@
 
 Every object is prompted once, on the first frame that shows it: with one click in its middle, or with its
 mask. From there the streaming tracker follows it to the end of the scene, all objects together.
+
+The mean IoU is over all object-frames, those with the prompt included. J&F is DAVIS's: the mean over the
+objects, each over its frames but the first and the last. An object that was hidden for at least `LONG` frames
+is found again as `visibility` defines it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from sam2_core.backends import Backend
 from sam2_core.evaluation.metrics import Outcome, Summary, compare, summarise
-from sam2_core.model import CheckpointError, Sam2Network, load_network
+from sam2_core.evaluation.object_scores import ObjectFrames, mean_scores, summarise_object
+from sam2_core.evaluation.visibility import returns
+from sam2_core.model import CheckpointError, load_network
 from sam2_core.scenes import held_out
 from sam2_core.scenes.scene import Scene
+from sam2_core.simulated_user import deepest_point
 from sam2_core.tracking import MaskPrompt, PointPrompt, Prompt, StreamingTracker
-from sam2_core.training.prompting import deepest_point
 
 PROMPTS = ("click", "mask")
 MIN_SHARE = 1 / 1000  # of the image that an object must show before it is prompted
 FRAME_INTERVAL = 33_333_333  # ns
+LONG = 20  # frames: an object hidden for so many must be remembered, not merely followed
+
+
+@dataclass(frozen=True)
+class GroupSummary:
+    """Scores over the objects of a group of scenes; None where there is no case."""
+
+    frames: Summary
+    jf: float | None
+    """J&F, the mean over the objects with three or more frames."""
+    long_returns: int
+    """How often an object came back after it was hidden for `LONG` frames or more."""
+    found_again: float | None
+    """The share of them after which it was found."""
+
+
+@dataclass
+class FollowedObject:
+    """One object of a scene, from the frame of its prompt on."""
+
+    outcomes: list[Outcome]
+    frames: ObjectFrames
 
 
 def first_prompt(kind: str, mask: NDArray[np.bool_]) -> Prompt:
@@ -36,9 +65,15 @@ def first_prompt(kind: str, mask: NDArray[np.bool_]) -> Prompt:
     return PointPrompt([[x, y]], [1])
 
 
-def track_scene(network: Sam2Network, scene: Scene, kind: str) -> Iterator[list[Outcome]]:
-    """Track the objects of one scene; yields, frame by frame, the outcomes of those prompted so far."""
-    tracker = StreamingTracker(network)
+def track_scene(
+    backend: Backend, scene: Scene, kind: str, followed: dict[int, FollowedObject]
+) -> Iterator[int]:
+    """Tracks the objects of one scene; yields the number of each frame that is done.
+
+    Args:
+        followed: gets the objects that were prompted so far, by their label in the scene.
+    """
+    tracker = StreamingTracker(backend)
     ids: dict[int, int] = {}
     for index, (frame, labels) in enumerate(zip(scene.frames, scene.labels, strict=True)):
         results = {result.id: result for result in tracker.track(frame, index * FRAME_INTERVAL).objects}
@@ -48,44 +83,66 @@ def track_scene(network: Sam2Network, scene: Scene, kind: str) -> Iterator[list[
                 result = tracker.add_prompt(first_prompt(kind, mask), label=scene.names[label - 1])
                 ids[label] = result.id
                 results[result.id] = result
-        yield [
-            compare(results[ids[label]].mask, results[ids[label]].visible, labels == label) for label in ids
-        ]
+                followed[label] = FollowedObject([], ObjectFrames())
+        for label, one in followed.items():
+            result, truth = results[ids[label]], labels == label
+            one.outcomes.append(compare(result.mask, result.visible, truth))
+            one.frames.add(str(index), index, result.mask & result.visible, truth, result.visible)
+        yield index
 
 
-def evaluate(network: Sam2Network) -> dict[str, dict[str, Summary]]:
+def evaluate(backend: Backend) -> dict[str, dict[str, GroupSummary]]:
     """Summaries by prompt kind, then by group: each scene generator, and all scenes together."""
-    outcomes: dict[tuple[str, str], list[Outcome]] = {}
+    objects: dict[tuple[str, str], list[FollowedObject]] = {}
     frames = sum(spec.frames for spec in held_out.SCENES) * len(PROMPTS)
     with tqdm(total=frames, unit="frame") as progress:
         for spec in held_out.SCENES:
             scene = held_out.load(spec)
             for kind in PROMPTS:
                 progress.set_description(f"{spec.name}, {kind}")
-                for on_frame in track_scene(network, scene, kind):
-                    outcomes.setdefault((kind, spec.generator), []).extend(on_frame)
+                followed: dict[int, FollowedObject] = {}
+                for _ in track_scene(backend, scene, kind, followed):
                     progress.update()
-    generators = sorted({generator for _, generator in outcomes})
+                objects.setdefault((kind, spec.generator), []).extend(followed.values())
+    generators = sorted({generator for _, generator in objects})
     return {
         kind: {
-            **{generator: summarise(outcomes[kind, generator]) for generator in generators},
-            "all": summarise([o for generator in generators for o in outcomes[kind, generator]]),
+            **{generator: summarise_group(objects[kind, generator]) for generator in generators},
+            "all": summarise_group([one for generator in generators for one in objects[kind, generator]]),
         }
         for kind in PROMPTS
     }
 
 
-def to_markdown(summaries: dict[str, dict[str, Summary]]) -> str:
+def summarise_group(objects: Sequence[FollowedObject]) -> GroupSummary:
+    """The scores over at least one object."""
+    scored = [one.frames.between() for one in objects if len(one.frames.j) > 2]
+    long = [back for one in objects for back in returns(one.frames) if back.hidden >= LONG]
+    found = sum(back.until_found is not None for back in long)
+    return GroupSummary(
+        summarise([outcome for one in objects for outcome in one.outcomes]),
+        mean_scores([summarise_object(one) for one in scored]).jf if scored else None,
+        len(long),
+        found / len(long) if long else None,
+    )
+
+
+def to_markdown(summaries: dict[str, dict[str, GroupSummary]]) -> str:
     """The summaries as a table."""
     lines = [
-        "| prompt | scenes | object-frames | mean IoU | visibility right | precision | recall |",
-        "|---|---|---:|---:|---:|---:|---:|",
+        "| prompt | scenes | object-frames | mean IoU | J&F | visibility right | precision | recall "
+        f"| returns after {LONG} hidden frames | found again |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for kind, groups in summaries.items():
-        for group, s in groups.items():
+        for group, one in groups.items():
+            s = one.frames
+            jf = "" if one.jf is None else f"{one.jf:.3f}"
+            found = "" if one.found_again is None else f"{one.found_again:.1%}"
             lines.append(
-                f"| {kind} | {group} | {s.object_frames} | {s.mean_iou:.3f} | {s.visibility_accuracy:.1%} "
-                f"| {s.visibility_precision:.1%} | {s.visibility_recall:.1%} |"
+                f"| {kind} | {group} | {s.object_frames} | {s.mean_iou:.3f} | {jf} "
+                f"| {s.visibility_accuracy:.1%} | {s.visibility_precision:.1%} | {s.visibility_recall:.1%} "
+                f"| {one.long_returns} | {found} |"
             )
     return "\n".join(lines) + "\n"
 

@@ -1,4 +1,4 @@
-"""What `sam2-eval` tells of a whole dataset: figures as JSON and Markdown, pictures of the worst videos."""
+"""What `sam2-eval` tells of a dataset under the semi-supervised protocol: figures as JSON and Markdown."""
 
 from __future__ import annotations
 
@@ -6,16 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..contact_sheet import Tile, Timeline, contact_sheet
-from ..drawing import draw_overlay
-from .dataset import AnnotatedVideo
-from .mask_folders import MaskFolder
-from .semi_supervised import ObjectFrames, Scores, mean_scores, summarise_object
-
-_SHOWN_FRAMES = 4
+from .object_scores import ObjectFrames, Scores, mean_scores, summarise_object
+from .visibility import Visibility, judge
 
 
 @dataclass(frozen=True)
@@ -23,25 +15,28 @@ class VideoScores:
     """One video, scored object by object."""
 
     name: str
-    objects: Mapping[str, Scores]
+    objects: Mapping[str, ObjectFrames]
+
+    @property
+    def scores(self) -> dict[str, Scores]:
+        return {key: summarise_object(one) for key, one in self.objects.items()}
 
     @property
     def mean(self) -> Scores:
-        return mean_scores(list(self.objects.values()))
+        return mean_scores(list(self.scores.values()))
 
-
-def summarise_video(name: str, found: Mapping[str, ObjectFrames]) -> VideoScores:
-    """The scores of a video with at least one object."""
-    return VideoScores(name, {key: summarise_object(one) for key, one in found.items()})
+    @property
+    def visibility(self) -> Visibility:
+        return judge(list(self.objects.values()))
 
 
 def mean_over_objects(videos: Sequence[VideoScores]) -> Scores:
     """The figures of a dataset, as DAVIS has them: the mean over the objects of all videos."""
-    return mean_scores([scores for video in videos for scores in video.objects.values()])
+    return mean_scores([scores for video in videos for scores in video.scores.values()])
 
 
 def to_json(
-    about: Mapping[str, str], videos: Sequence[VideoScores], problems: Sequence[str]
+    about: Mapping[str, Any], videos: Sequence[VideoScores], problems: Sequence[str]
 ) -> dict[str, Any]:
     """All figures of a dataset.
 
@@ -52,12 +47,15 @@ def to_json(
     """
     return {
         **about,
-        **_figures(mean_over_objects(videos)),
+        **_figures(mean_over_objects(videos), _visibility(videos)),
         "objects": sum(len(video.objects) for video in videos),
         "videos": {
             video.name: {
-                **_figures(video.mean),
-                "objects": {name: _figures(scores) for name, scores in video.objects.items()},
+                **_figures(video.mean, video.visibility),
+                "objects": {
+                    name: _figures(scores, judge([video.objects[name]]))
+                    for name, scores in video.scores.items()
+                },
             }
             for video in videos
         },
@@ -66,96 +64,75 @@ def to_json(
 
 
 def to_markdown(
-    about: Mapping[str, str],
+    about: Mapping[str, Any],
     videos: Sequence[VideoScores],
     problems: Sequence[str],
     pictures: Mapping[str, str],
 ) -> str:
     """The same as `to_json` for people: tables, and pictures (path by video) of the worst videos."""
     objects = sum(len(video.objects) for video in videos)
-    lines = ["# Semi-supervised video object segmentation", ""]
-    lines += [f"- {key}: {value}" for key, value in about.items()]
+    lines = ["# Semi-supervised video object segmentation", "", *describe(about)]
     lines += [f"- scored: {objects} objects in {len(videos)} videos", "", _HEAD, _RULE]
     lines += [_row("**all objects**", objects, mean_over_objects(videos))]
     lines += [_row(video.name, len(video.objects), video.mean) for video in videos]
-    lines += [
-        "",
-        "J is the overlap of the masks, F the accuracy of their boundaries (DAVIS 2017), each from 0",
-    ]
-    lines += [
-        "to 1. Recall: the share of frames above 0.5. Decay: the mean over the first quarter of the frames"
-    ]
-    lines += ["minus that over the last one."]
+    lines += ["", *_J_AND_F, "", "## Visibility", "", _VISIBILITY_HEAD, _VISIBILITY_RULE]
+    lines += [_visibility_row("**all objects**", _visibility(videos))]
+    for video in videos:
+        lines += [_visibility_row(video.name, video.visibility)]
+        if len(video.objects) > 1:
+            lines += [
+                _visibility_row(f"{video.name}, object {name}", judge([one]))
+                for name, one in video.objects.items()
+            ]
+    lines += ["", *_VISIBILITY]
+    return "\n".join([*lines, *faults_and_pictures(problems, pictures)]) + "\n"
+
+
+def describe(about: Mapping[str, Any]) -> list[str]:
+    """What was evaluated on what, as a list."""
+    return [f"- {key}: {value}" for key, value in about.items()]
+
+
+def faults_and_pictures(
+    problems: Sequence[str], pictures: Mapping[str, str], title: str = "The worst videos"
+) -> list[str]:
+    """The end of every report: what is wrong with the files, and the worst cases (path by name)."""
+    lines = []
     if problems:
         lines += ["", "## Faults", "", *(f"- {problem}" for problem in problems)]
     if pictures:
-        lines += ["", "## The worst videos"]
+        lines += ["", f"## {title}"]
     for name, path in pictures.items():
         lines += ["", f"![{name}]({path})"]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 _HEAD = "| video | objects | J&F | J mean | J recall | J decay | F mean | F recall | F decay |"
 _RULE = "|---|" + "---:|" * 8
+_J_AND_F = (
+    "J is the overlap of the masks, F the accuracy of their boundaries (DAVIS 2017), each from 0",
+    "to 1. Recall: the share of frames above 0.5. Decay: the mean over the first quarter of the frames",
+    "minus that over the last one.",
+)
+_VISIBILITY_HEAD = (
+    "| video | frames hidden | accuracy | precision | recall | returns | found again | frames until found |"
+)
+_VISIBILITY_RULE = "|---|" + "---:|" * 7
+_VISIBILITY = (
+    "Whether the tracker calls an object visible: by its occlusion head, or, for a folder of masks, whether",
+    "the mask has a pixel. Precision: of the object-frames called visible, the share that is; recall: of",
+    "those visible, the share called so. An object returns on a frame that shows it again after it was",
+    "hidden; it is found again on the first frame from there on, before it hides once more, on which its J",
+    "is above 0.5. The frames until then (0: at once) are a mean over those found again.",
+)
 
 
-def draw_video(
-    video: AnnotatedVideo, predicted: MaskFolder, found: Mapping[str, ObjectFrames]
-) -> NDArray[np.uint8]:
-    """The frames of a video with the lowest J&F, what was found above what is true, over J in time.
-
-    Returns uint8 [H, W, 3].
-
-    Raises:
-        DatasetFileError: a mask cannot be read any more.
-        VideoError: a frame cannot be decoded.
-    """
-    place = {name: index for index, name in enumerate(video.frames)}
-    number = {name: index for index, name in enumerate(video.annotated, start=1)}
-    label = {name: "" if name == str(index) else name for name, index in number.items()}
-    on_frame: dict[str, list[float]] = {}
-    for one in found.values():
-        for frame, j, f in zip(one.frames, one.j, one.f, strict=True):
-            on_frame.setdefault(frame, []).append((j + f) / 2)
-    worst = sorted(on_frame, key=lambda frame: float(np.mean(on_frame[frame])))[:_SHOWN_FRAMES]
-    tiles = []
-    for masks in (predicted, video.masks):
-        for frame in sorted(worst, key=place.__getitem__):
-            present = [name for name, one in found.items() if frame in one.frames]
-            shown = [
-                _Shown(number[name], label[name], mask)
-                for name, mask in masks.read(frame, present, video.size).items()
-            ]
-            tiles.append(Tile(draw_overlay(video.images.image(place[frame]), shown), float(place[frame])))
-    timelines = [
-        Timeline(
-            id=number[name],
-            label=label[name],
-            times=np.array([place[frame] for frame in one.frames], float),
-            visible=np.array(one.shown),
-            iou=np.array(one.j),
-            in_view=np.array(one.in_view),
-            note=f"J&F {summarise_object(one).jf:.3f}",
-        )
-        for name, one in found.items()
-    ]
-    subtitle = "above: what was found; below: what is true"
-    return contact_sheet(tiles, timelines, video.name, subtitle, columns=len(worst), time_format="#{:.0f}")
+def _visibility(videos: Sequence[VideoScores]) -> Visibility:
+    return judge([one for video in videos for one in video.objects.values()])
 
 
-@dataclass(frozen=True)
-class _Shown:
-    id: int
-    label: str
-    mask: NDArray[np.bool_]
-
-    @property
-    def visible(self) -> bool:
-        return bool(self.mask.any())
-
-
-def _figures(scores: Scores) -> dict[str, Any]:
-    return {"jf": scores.jf, **asdict(scores)}
+def _figures(scores: Scores, visibility: Visibility) -> dict[str, Any]:
+    return {"jf": scores.jf, **asdict(scores), "visibility": asdict(visibility)}
 
 
 def _row(name: str, objects: int, scores: Scores) -> str:
@@ -163,3 +140,15 @@ def _row(name: str, objects: int, scores: Scores) -> str:
     for one in (scores.j, scores.f):
         values += [one.mean, one.recall, one.decay]
     return f"| {name} | {objects} | " + " | ".join(f"{value:.3f}" for value in values) + " |"
+
+
+def _visibility_row(name: str, one: Visibility) -> str:
+    shares = [share(value) for value in (one.accuracy, one.precision, one.recall)]
+    until = "" if one.frames_until_found is None else f"{one.frames_until_found:.1f}"
+    cells = [name, one.hidden_frames, *shares, one.returns, share(one.found_again), until]
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def share(value: float | None) -> str:
+    """A share as per cent; empty where there was no case."""
+    return "" if value is None else f"{value:.1%}"

@@ -7,56 +7,33 @@ YouTube-VOS treats those two frames is not public; here its objects are scored l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
-
 from ..backends import Backend
+from ..files import replacing
 from ..tracking import MaskPrompt, VideoSegmenter
 from ..tracking.passes import plan_passes
 from ..tracking.results import upscale_logits
 from .dataset import AnnotatedVideo
-from .davis import Statistics, boundary_accuracy, statistics
-from .mask_folders import MaskFolder
-from .metrics import mask_iou
+from .mask_folders import DatasetFileError, MaskFolder
+from .object_scores import ObjectFrames
+
+_SCORES = "scores.json"
+ObjectScores = Mapping[str, Mapping[str, float]]
+"""The occlusion head's logit by object, then by frame; above 0 the object is called visible."""
 
 
-@dataclass(frozen=True)
-class ObjectFrames:
-    """How one object was found; the fields have one entry for each scored frame."""
+def predict(backend: Backend, video: AnnotatedVideo, folder: Path, advance: Callable[[], None]) -> None:
+    """Tracks every object from its first mask to the end, and writes what it finds to a folder of its own.
 
-    frames: list[str]
-    j: list[float]
-    f: list[float]
-    shown: list[bool]
-    """Whether the predicted mask has a pixel."""
-    in_view: list[bool]
-    """Whether the true one has."""
+    The masks are laid out as the true ones are, on every frame from the first mask on; beside them lies
+    `scores.json` with the object scores. As in the paper's evaluation the video is a recorded one
+    (`VideoSegmenter`), which is gone through once.
 
-
-@dataclass(frozen=True)
-class Scores:
-    """J and F of an object over its frames, or their means over objects."""
-
-    j: Statistics
-    f: Statistics
-
-    @property
-    def jf(self) -> float:
-        """J&F: the mean of both means."""
-        return (self.j.mean + self.f.mean) / 2
-
-
-def predict(backend: Backend, video: AnnotatedVideo, folder: Path) -> Iterator[str]:
-    """Tracks every object from its first mask to the end, and writes a video's masks to a folder of its own.
-
-    The masks are laid out as the true ones are, on every frame from the first mask on. As in the paper's
-    evaluation the video is a recorded one (`VideoSegmenter`), which is gone through once.
-
-    Yields:
-        The name of each frame that is written.
+    Args:
+        advance: called after each frame.
 
     Raises:
         VideoError: a frame cannot be decoded.
@@ -69,24 +46,49 @@ def predict(backend: Backend, video: AnnotatedVideo, folder: Path) -> Iterator[s
         first[object_id] = names.index(frames[0])
         segmenter.add_prompt(first[object_id], MaskPrompt(mask), object_id, label=name)
     masks = video.masks.at(folder)
+    scores: dict[str, dict[str, float]] = {name: {} for name in video.annotated}
     for one in plan_passes(first, len(names), forward=True, backward=False):
         start, last = one.frames[0], one.frames[-1]
         for index, result in segmenter.propagate(start, last, objects=one.objects):
             logits = {found.label: upscale_logits(found.logits, found.size) for found in result.objects}
             masks.write(names[index], logits)
-            yield names[index]
+            for found in result.objects:
+                scores[found.label][names[index]] = found.score
+            advance()
+    with replacing(folder / _SCORES) as temporary:
+        temporary.write_text(json.dumps(scores) + "\n")
 
 
-def score(video: AnnotatedVideo, predicted: MaskFolder) -> dict[str, ObjectFrames]:
+def read_object_scores(folder: Path) -> ObjectScores:
+    """The object scores that `predict` left beside its masks; none in a folder of another tracker.
+
+    Raises:
+        DatasetFileError: the file is unreadable.
+    """
+    path = folder / _SCORES
+    if not path.exists():
+        return {}
+    try:
+        content: ObjectScores = json.loads(path.read_text())
+    except ValueError as error:
+        raise DatasetFileError(path, "is not JSON") from error
+    return content
+
+
+def score(
+    video: AnnotatedVideo, predicted: MaskFolder, object_scores: ObjectScores
+) -> dict[str, ObjectFrames]:
     """Compares predicted masks with the true ones, by object; one without a frame to score is left out.
 
-    An object that a palette image does not name is taken as hidden.
+    An object without an object score on a frame counts as called visible where its mask has a pixel; so does
+    one that a palette image does not name as hidden.
 
     Raises:
         DatasetFileError: a predicted mask is missing, unreadable or of another size.
     """
     scored = {name: set(frames) for name, frames in video.scored.items() if frames}
-    found = {name: ObjectFrames([], [], [], [], []) for name in scored}
+    found = {name: ObjectFrames() for name in scored}
+    place = {frame: index for index, frame in enumerate(video.frames)}
     for frame in video.masks.frames:
         present = [name for name, frames in scored.items() if frame in frames]
         if not present:
@@ -94,31 +96,7 @@ def score(video: AnnotatedVideo, predicted: MaskFolder) -> dict[str, ObjectFrame
         truth = video.masks.read(frame, present, video.size)
         answer = predicted.read(frame, present, video.size)
         for name in present:
-            one = found[name]
-            one.frames.append(frame)
-            one.j.append(mask_iou(answer[name], truth[name]))
-            one.f.append(boundary_accuracy(answer[name], truth[name]))
-            one.shown.append(bool(answer[name].any()))
-            one.in_view.append(bool(truth[name].any()))
+            logit = object_scores.get(name, {}).get(frame)
+            shown = bool(answer[name].any()) if logit is None else logit > 0
+            found[name].add(frame, place[frame], answer[name], truth[name], shown)
     return found
-
-
-def summarise_object(found: ObjectFrames) -> Scores:
-    """The scores of one object."""
-    return Scores(statistics(found.j), statistics(found.f))
-
-
-def mean_scores(scores: Sequence[Scores]) -> Scores:
-    """The mean over objects, each of the same weight.
-
-    Raises:
-        ValueError: there are none.
-    """
-    if not scores:
-        raise ValueError("there is no object to take the mean of")
-    return Scores(_mean([one.j for one in scores]), _mean([one.f for one in scores]))
-
-
-def _mean(ones: Sequence[Statistics]) -> Statistics:
-    mean, recall, decay = np.mean([(one.mean, one.recall, one.decay) for one in ones], axis=0)
-    return Statistics(float(mean), float(recall), float(decay))

@@ -22,10 +22,10 @@ from torch.utils.checkpoint import checkpoint
 from sam2_core.model import ImageFeatures, MemoryTokens, Sam2Network
 from sam2_core.model.network import NO_OBJECT_LOGIT
 from sam2_core.model.prompt_encoder import PADDING
+from sam2_core.simulated_user import correction_click, first_click, loose_box
 from sam2_core.tracking.prompts import mask_logits
 from sam2_core.tracking.results import PREVIOUS_LOGIT_LIMIT
 from sam2_core.training.batches import ClipBatch
-from sam2_core.training.prompting import correction_click, first_click, loose_box
 
 MASK_SCORE = 10.0  # object score of a frame whose mask was given
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sam2_core.contact_sheet import Tile, Timeline, contact_sheet
-from sam2_core.drawing import draw_overlay, object_colour, object_title
+from sam2_core.drawing import draw_click, draw_overlay, object_colour, object_title
 
 
 @dataclass(frozen=True)
@@ -139,3 +139,13 @@ def test_more_objects_make_the_sheet_taller_and_no_tile_is_an_error() -> None:
     assert three.shape[1] == one.shape[1]
     with pytest.raises(ValueError, match="at least one tile"):
         contact_sheet([], [], "t")
+
+
+@pytest.mark.parametrize(("positive", "centre"), [(True, object_colour(2)), (False, (0, 0, 0))])
+def test_a_click_beside_the_object_has_a_black_centre(
+    grey: np.ndarray, positive: bool, centre: tuple[int, int, int]
+) -> None:
+    draw_click(grey, 100.5, 50.5, 2, positive)
+    assert tuple(grey[50, 100]) == centre
+    assert (grey == object_colour(2)).all(axis=2).any()
+    assert tuple(grey[50, 130]) == (90, 90, 90)

@@ -166,6 +166,86 @@ def test_an_interrupted_run_goes_on_with_the_next_video(tmp_path: Path, checkpoi
     assert (out / "videos/a.json").stat().st_mtime_ns == kept
 
 
+def test_the_figures_do_not_depend_on_the_number_of_workers(tmp_path: Path, checkpoint: Path) -> None:
+    root = tmp_path / "set"
+    davis(root, ("a", "b", "c"))
+    broken = root / "JPEGImages/480p/c/00006.jpg"
+    broken.write_bytes(broken.read_bytes()[:-20])
+    for count in ("1", "2"):
+        given = [str(root), "--out", str(tmp_path / count), "--checkpoint", str(checkpoint)]
+        assert main([*given, "--workers", count, "--threads", "1"]) == 0
+    assert results(tmp_path / "2") == results(tmp_path / "1")
+    assert results(tmp_path / "2")["problems"] == [f"{broken}: not a readable image"]
+    for name in ("a", "b"):
+        one, other = ((tmp_path / count / f"videos/{name}.json").read_text() for count in ("1", "2"))
+        assert one == other
+
+
+def test_workers_stop_when_interrupted_and_the_next_run_goes_on(tmp_path: Path, checkpoint: Path) -> None:
+    root, out = tmp_path / "set", tmp_path / "out"
+    davis(root, ("a", "b", "c", "d", "e"))
+    given = [str(root), "--out", str(out), "--checkpoint", str(checkpoint)]
+    command = [sys.executable, "-m", "sam2_core.tools.eval", *given, "--workers", "2"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts) as process:
+        while process.poll() is None and not list(out.glob("videos/*.json")):
+            time.sleep(0.002)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate()
+    assert process.returncode == 130, told
+    assert "goes on from here" in told
+    assert "Traceback" not in told
+    done = len(list(out.glob("videos/*.json")))
+    assert 1 <= done < 5
+    kept = {path: path.stat().st_mtime_ns for path in out.glob("videos/*.json")}
+    assert main(given) == 0
+    assert list(results(out)["videos"]) == ["a", "b", "c", "d", "e"]
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
+def test_visibility_of_an_object_that_hides_and_returns(tmp_path: Path) -> None:
+    """Object 1 is hidden on frames 3 and 4; the masks to score leave it out until frame 6."""
+    truth = davis(tmp_path / "set", ("a",))
+    shutil.copytree(truth, tmp_path / "found")
+    for root, hidden in ((truth, (3, 4)), (tmp_path / "found", (4, 5))):
+        for index in hidden:
+            values = np.array(Image.open(root / f"a/{index:05}.png"))
+            values[values == 1] = 0
+            Image.fromarray(values).save(root / f"a/{index:05}.png")
+    out = tmp_path / "out"
+    assert main([str(tmp_path / "set"), "--out", str(out), "--predictions", str(tmp_path / "found")]) == 0
+    found = results(out)["videos"]["a"]["objects"]["1"]["visibility"]
+    assert found == {
+        "accuracy": 5 / 7,
+        "precision": 4 / 5,
+        "recall": 4 / 5,
+        "hidden_frames": 2,
+        "returns": 1,
+        "found_again": 1.0,
+        "frames_until_found": 1.0,
+    }
+    assert results(out)["visibility"]["accuracy"] == (5 + 3) / (7 + 3)
+    report = (out / "report.md").read_text()
+    assert "| a, object 1 | 2 | 71.4% | 80.0% | 80.0% | 1 | 100.0% | 1.0 |" in report
+
+
+def test_the_occlusion_head_decides_what_the_tracker_calls_visible(tmp_path: Path, checkpoint: Path) -> None:
+    mose(tmp_path / "set")
+    out = tmp_path / "out"
+    given = [str(tmp_path / "set"), "--out", str(out), "--checkpoint", str(checkpoint)]
+    assert main(given) == 0
+    scores = json.loads((out / "predictions/a/scores.json").read_text())
+    objects = json.loads((out / "videos/a.json").read_text())["objects"]
+    for name, one in objects.items():
+        assert one["shown"] == [scores[name][frame] > 0 for frame in one["frames"]]
+    scores["1"] = {frame: -value for frame, value in scores["1"].items()}
+    (out / "predictions/a/scores.json").write_text(json.dumps(scores))
+    again = ["--out", str(tmp_path / "again"), "--predictions", str(out / "predictions")]
+    assert main([str(tmp_path / "set"), *again]) == 0
+    other = json.loads((tmp_path / "again/videos/a.json").read_text())["objects"]
+    assert other["1"]["shown"] == [not shown for shown in objects["1"]["shown"]]
+    assert other["2"] == objects["2"]
+
+
 def test_a_list_chooses_the_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     truth = davis(tmp_path / "set")
     (tmp_path / "val.txt").write_text("b\nnone\n")

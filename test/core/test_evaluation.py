@@ -8,8 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from sam2_core.evaluation.held_out import first_prompt, to_markdown, track_scene
+from sam2_core.evaluation.held_out import (
+    LONG,
+    FollowedObject,
+    first_prompt,
+    summarise_group,
+    to_markdown,
+    track_scene,
+)
 from sam2_core.evaluation.metrics import Outcome, compare, mask_iou, summarise
+from sam2_core.evaluation.object_scores import ObjectFrames
 from sam2_core.model import CONFIGS, Sam2Network
 from sam2_core.scenes import procedural
 from sam2_core.tracking import MaskPrompt, PointPrompt
@@ -79,12 +87,37 @@ def test_every_object_is_scored_from_its_first_visible_frame_on() -> None:
         for label in range(1, len(scene.names) + 1)
         if any(np.count_nonzero(labels == label) >= 60 * 80 / 1000 for labels in scene.labels)
     ]
-    counts = [len(outcomes) for outcomes in track_scene(network, scene, "mask")]
-    assert counts == [sum(first <= t for first in first_seen) for t in range(3)]
+    followed: dict[int, FollowedObject] = {}
+    assert list(track_scene(network, scene, "mask", followed)) == [0, 1, 2]
+    assert [len(one.outcomes) for one in followed.values()] == [3 - first for first in sorted(first_seen)]
+    assert sorted(one.frames.at[0] for one in followed.values()) == sorted(first_seen)
+
+
+def followed_object(*frames: tuple[bool, float]) -> FollowedObject:
+    """An object by frame: whether it is in view, and the IoU that it is found with."""
+    in_view, iou = [list(values) for values in zip(*frames, strict=True)]
+    numbers = list(range(len(frames)))
+    found = ObjectFrames(list(map(str, numbers)), numbers, iou, iou, in_view, in_view)
+    outcomes = [Outcome(value, seen, seen) for value, seen in zip(iou, in_view, strict=True)]
+    return FollowedObject(outcomes, found)
+
+
+def test_a_group_is_summed_up_by_object_and_by_object_frame() -> None:
+    seen, hidden = (True, 1.0), (False, 1.0)
+    lost = followed_object(seen, *[hidden] * LONG, *[(True, 0.0)] * 3)
+    found = followed_object(seen, *[hidden] * LONG, (True, 0.4), (True, 0.6), seen)
+    soon = followed_object(seen, *[hidden] * (LONG - 1), seen, seen)
+    group = summarise_group([lost, found, soon])
+    assert (group.long_returns, group.found_again) == (2, 1 / 2), "one came back too soon to count"
+    scored = [LONG / (LONG + 2), (LONG + 1) / (LONG + 2), 1]
+    assert group.jf == pytest.approx(np.mean(scored)), "without the first and the last frame of each"
+    assert group.frames.mean_iou == pytest.approx((24 - 3 + 24 - 1 + 22) / (24 + 24 + 22))
+    short = summarise_group([followed_object(seen, seen)])
+    assert (short.jf, short.long_returns, short.found_again) == (None, 0, None)
 
 
 def test_the_table_has_a_row_per_prompt_and_group() -> None:
-    summary = summarise([Outcome(0.5, True, True)])
-    table = to_markdown({"click": {"tabletop": summary, "all": summary}})
-    assert "| click | tabletop | 1 | 0.500 | 100.0% |" in table
-    assert len(table.splitlines()) == 4
+    half = followed_object((True, 0.5), (True, 0.5), (True, 0.5))
+    table = to_markdown({"click": {"tabletop": summarise_group([half])}})
+    assert "| click | tabletop | 3 | 0.500 | 0.500 | 100.0% | 100.0% | 100.0% | 0 |  |" in table
+    assert len(table.splitlines()) == 3

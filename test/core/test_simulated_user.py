@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sam2_core.training.prompting import correction_click, deepest_point, first_click, loose_box
+from sam2_core.simulated_user import correction_click, deepest_point, first_click, loose_box
 
 
 @pytest.fixture

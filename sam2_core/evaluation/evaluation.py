@@ -1,0 +1,161 @@
+"""One evaluation in its folder: what is kept of every item, how it goes on, and its report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from PIL import Image
+from tqdm import tqdm
+
+from ..backends import Backend
+from ..files import replacing
+from ..video import VideoError
+from .mask_folders import DatasetFileError
+from .protocols import Found, Report, ScoringProtocol
+from .workers import Advance, Workers
+
+AnyProtocol = ScoringProtocol[Any, Any]
+
+
+class EvaluationError(ValueError):
+    """An evaluation that cannot go on or has no result; the message says why."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A dataset that is scored by a protocol.
+
+    What is found of an item is kept in a file as soon as it is known, and not looked for again.
+    """
+
+    protocol: AnyProtocol
+    workers: Workers
+    out: Path
+    """Where everything goes."""
+    strict: bool
+    """Whether a fault of the dataset is an error; else what it concerns is told and left out."""
+
+    def run(
+        self, items: Sequence[Any], faults: Sequence[str], about: Mapping[str, Any]
+    ) -> tuple[str, list[str]]:
+        """Evaluates what is not evaluated yet, and reports on all.
+
+        Args:
+            items: of the protocol.
+            faults: of the dataset's index, as "file: reason".
+            about: what is evaluated on what.
+
+        Returns:
+            The outcome in one line, and all that is wrong with the files.
+
+        Raises:
+            EvaluationError: there is a fault and they are not allowed, or there is no object to score.
+            WorkerError: a process died.
+        """
+        problems = {
+            item.name: json.loads(path.read_text())["problems"]
+            for item in items
+            if (path := self._kept(item.name)).exists()
+        }
+        read = self._read([item for item in items if item.name not in problems])
+        problems |= {name: told for name, (_, told) in read.items()}
+        told = [*faults, *(problem for item in items for problem in problems[item.name])]
+        if told and self.strict:
+            raise EvaluationError("--strict does not allow these faults:\n" + "\n".join(told))
+        self._score({name: subject for name, (subject, _) in read.items() if subject is not None}, problems)
+        return self._report(items, [*faults, *(p for item in items for p in problems[item.name])], about)
+
+    def _read(self, items: Sequence[Any]) -> dict[str, tuple[Any | None, list[str]]]:
+        """Subjects and faults by item: nothing is tracked before all faults are known."""
+        with tqdm(total=len(items), desc="reading masks", disable=not items) as bar:
+            found = list(self.workers.map(partial(_read_one, self.protocol), items, bar))
+        return {item.name: outcome for item, outcome in found}
+
+    def _score(self, subjects: Mapping[str, Any], problems: dict[str, list[str]]) -> None:
+        """Evaluates subjects and keeps what is found; one that cannot be gets a new entry in `problems`."""
+        total = sum(self.protocol.steps(subject) for subject in subjects.values())
+        work = partial(_score_one, self.protocol)
+        with tqdm(total=total, desc="scoring", unit="frame", disable=not subjects) as bar:
+            for (name, _), found in self.workers.map(work, list(subjects.items()), bar):
+                if not isinstance(found, str):
+                    _write_json(self._kept(name), {"objects": found, "problems": problems[name]})
+                elif self.strict:
+                    raise EvaluationError(found)
+                else:
+                    problems[name] = [*problems[name], found]
+
+    def _report(
+        self, items: Sequence[Any], problems: list[str], about: Mapping[str, Any]
+    ) -> tuple[str, list[str]]:
+        """Writes what is told of all items in which something was found."""
+        found: dict[str, Found] = {}
+        for name in (item.name for item in items):
+            if self._kept(name).exists() and (objects := json.loads(self._kept(name).read_text())["objects"]):
+                found[name] = objects
+        if not found:
+            raise EvaluationError("\n".join([f"{self.out}: there is no object to score", *problems]))
+        report = self.protocol.report(about, found)
+        pictures = self._draw(report, {item.name: item for item in items}, found, problems)
+        for name, chart in report.charts.items():
+            Image.fromarray(chart).save(self.out / name)
+        _write_json(self.out / "results.json", report.figures(problems))
+        with replacing(self.out / "report.md") as temporary:
+            temporary.write_text(report.text(problems, pictures))
+        return f"{report.summary}  {self.out / 'report.md'}", problems
+
+    def _draw(
+        self, report: Report, items: Mapping[str, Any], found: Mapping[str, Found], problems: list[str]
+    ) -> dict[str, str]:
+        """Draws the worst cases; returns their paths by title. Adds what cannot be drawn to `problems`."""
+        folder = self.out / "worst"
+        folder.mkdir(exist_ok=True)
+        for old in folder.glob("*.png"):
+            old.unlink()
+        pictures = {}
+        for title, name, part in tqdm(report.worst, "drawing the worst", unit="picture"):
+            try:
+                subject, faults = self.protocol.read(items[name])
+                if subject is None:
+                    raise VideoError(faults[0])
+                picture = self.protocol.draw(self.workers.backend, subject, part, found[name])
+            except (DatasetFileError, VideoError) as error:
+                problems.append(f"{error}; so there is no picture of {title}")
+                continue
+            path = folder / f"{title.replace('/', '_').replace(', ', '_').replace(' ', '_')}.png"
+            Image.fromarray(picture).save(path)
+            pictures[title] = f"worst/{quote(path.name)}"
+        return pictures
+
+    def _kept(self, item: str) -> Path:
+        """What is found of an item and wrong with it; there once it is done."""
+        return self.out / self.protocol.kept_in / f"{quote(item, safe=' ')}.json"
+
+
+def _read_one(
+    protocol: AnyProtocol, _: Backend | None, item: Any, advance: Advance
+) -> tuple[Any | None, list[str]]:
+    outcome = protocol.read(item)
+    advance()
+    return outcome
+
+
+def _score_one(
+    protocol: AnyProtocol, backend: Backend | None, job: tuple[str, Any], advance: Advance
+) -> Found | str:
+    """What is found of a subject, or why nothing is."""
+    try:
+        return protocol.evaluate(backend, job[1], advance)
+    except (DatasetFileError, VideoError) as error:
+        return str(error)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
