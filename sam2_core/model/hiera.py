@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .config import HieraConfig
-from .layers import MLP
+from .layers import MLP, attention
 
 
 def split_windows(x: Tensor, side: int) -> Tensor:
@@ -50,8 +50,7 @@ class WindowAttention(nn.Module):
             q = pool(q)
         height, width = q.shape[1:3]
         q, k, v = (t.flatten(1, 2).unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
-        out = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(out.transpose(1, 2).flatten(2)).unflatten(1, (height, width))
+        return self.proj(attention(q, k, v).transpose(1, 2).flatten(2)).unflatten(1, (height, width))
 
 
 class HieraBlock(nn.Module):
