@@ -50,8 +50,8 @@ class FrameBuffer:
         self._backend = backend
         self._count = 0
 
-    def push(self, image: NDArray[np.uint8], stamp: int) -> HeldFrame:
-        """Holds a new frame and lets go of the oldest one.
+    def next(self, image: NDArray[np.uint8], stamp: int) -> HeldFrame:
+        """The frame that follows the newest one; it is not held before it is pushed.
 
         Raises:
             StampError: the stamp [ns] is not larger than that of the newest frame.
@@ -63,10 +63,12 @@ class FrameBuffer:
             raise StampError(
                 f"stamp {stamp} ns; allowed: more than the last frame's, {self._frames[-1].stamp} ns"
             )
-        frame = HeldFrame(self._count, stamp, image, self._backend)
+        return HeldFrame(self._count, stamp, image, self._backend)
+
+    def push(self, frame: HeldFrame) -> None:
+        """Holds the `next` frame and lets go of the oldest one."""
         self._frames.append(frame)
-        self._count += 1
-        return frame
+        self._count = frame.index + 1
 
     def find(self, stamp: int | None) -> HeldFrame:
         """The frame of a stamp [ns]; None means the newest.
@@ -91,10 +93,10 @@ class FrameBuffer:
         """The held frames that are newer than one of them, in order."""
         return [held for held in self._frames if held.index > frame.index]
 
-    def clear(self) -> None:
-        """Lets go of every frame; the next one starts a new session."""
+    def clear(self, passed: int = 0) -> None:
+        """Lets go of every frame; the next one is the first of a session, or follows `passed` others."""
         self._frames.clear()
-        self._count = 0
+        self._count = passed
 
     @property
     def stamps(self) -> tuple[int, ...]:
