@@ -17,10 +17,16 @@ from ..tracking import FrameResult
 from .journal import Journal
 
 _CHECKPOINT_SECONDS = 10.0
+_ABOUT = "run.json"
 
 
 class RunError(ValueError):
     """A folder cannot be used for a run; the message says why."""
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is the place of a run."""
+    return (folder / _ABOUT).exists()
 
 
 def claim(folder: Path, identity: dict[str, Any], restart: bool, progress: Iterable[Path]) -> None:
@@ -35,7 +41,7 @@ def claim(folder: Path, identity: dict[str, Any], restart: bool, progress: Itera
     Raises:
         RunError: the folder holds a run of another identity.
     """
-    about = folder / "run.json"
+    about = folder / _ABOUT
     folder.mkdir(parents=True, exist_ok=True)
     if restart or not about.exists():
         for path in progress:
