@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -176,6 +177,13 @@ class StreamingTracker:
             FrameNotHeldError: the frame is not held.
         """
         return self._frames.find(stamp)
+
+    def keep(self, frame: HeldFrame) -> AbstractContextManager[None]:
+        """Within this context a held frame may still be prompted when newer ones have taken its place.
+
+        An object that starts on it is then tracked again on the newest frames only, from that prompt alone.
+        """
+        return self._frames.keep(frame)
 
     def _find(self, object_id: int) -> _Object:
         if object_id not in self._objects:
