@@ -153,6 +153,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--most", type=int, metavar="N", help="measure so many rows at most (all)")
     parser.add_argument("--again", action="store_true", help="measure every row anew")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmark" / "results")
@@ -161,12 +162,13 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     cases = plan()
     done = {} if arguments.again else {row.case: row for row in read(arguments.out / "fidelity.json")}
-    for number, case in enumerate(cases, start=1):
-        if case not in done:
-            print(f"{number} of {len(cases)}: {', '.join(map(str, asdict(case).values()))}", flush=True)
-            done[case] = measure(case)
-            write(arguments.out, [done[case] for case in cases if case in done])
-    print(table([done[case] for case in cases]))
+    for case in [case for case in cases if case not in done][: arguments.most]:
+        print(
+            f"{', '.join(map(str, asdict(case).values()))}; {len(done)} of {len(cases)} are done", flush=True
+        )
+        done[case] = measure(case)
+        write(arguments.out, [done[case] for case in cases if case in done])
+    print(table([done[case] for case in cases if case in done]))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     . scripts/environment.sh && python benchmark/speed.py --sizes 512 1024 --objects 1 3 8
 
 Each program, in a process of its own, first tracks until the memory of its objects is full; of the frames
-after that the fastest counts, in CPU time, which other programs on the machine distort least. Each row is kept
-as soon as it is there; what is asked for and kept already is measured anew with --again only.
+after that the fastest counts, in CPU time, which other programs on the machine distort least. Each row is
+kept as soon as it is there; what is asked for and kept already is measured anew with --again only.
 """
 
 from __future__ import annotations
