@@ -138,8 +138,8 @@ class MemoryAttention(nn.Module):
     ) -> Tensor:
         """The layers, object by object.
 
-        A processor's cache then holds what goes from one operation to the next, no object's last digits depend
-        on the others, and tokens that it may not read cost little.
+        A processor's cache then holds what goes from one operation to the next, no object's last digits
+        depend on the others, and tokens that it may not read cost little.
         """
         layers = cast(Sequence[MemoryAttentionLayer], self.layers)
         x = layers[0].look(x, cos, sin).expand(len(keys), -1, -1)
