@@ -1,9 +1,10 @@
 """How far our numbers are from the official video predictor's, beside what rounding alone amounts to.
 
-    . scripts/environment.sh && python benchmark/fidelity.py --sizes 256 512
+    . scripts/environment.sh && python benchmark/fidelity.py
 
-Both run the scenarios of the fidelity tests (three objects on twelve real frames) with the same random
-weights. The noise floor compares our network with itself, its weights changed by a millionth.
+Both run the scenarios of the fidelity tests on the same real frames with the same random weights. The noise
+floor compares our network with itself, its weights changed by a millionth. The whole table takes an hour of
+CPU; each row is kept as soon as it is there, and the next run goes on with those that are missing.
 """
 
 from __future__ import annotations
@@ -20,27 +21,75 @@ os.environ.setdefault("TQDM_DISABLE", "1")  # the official predictor's bars
 
 import torch
 
+from sam2_core.files import replacing
 from sam2_core.model import CONFIGS, Sam2Network
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "test" / "core"))
 
 from official import track_official  # noqa: E402
-from random_weights import Scores, tracking_network  # noqa: E402
-from scenario import PROMPTS, REFINEMENTS, TOLERANCES, Errors, agree, clip, compare, track  # noqa: E402
+from random_weights import Scores, scaled_network, tracking_network  # noqa: E402
+from scenario import (  # noqa: E402
+    PROMPTS,
+    REFINEMENTS,
+    TOLERANCES,
+    Errors,
+    Given,
+    agree,
+    clip,
+    compare,
+    track,
+)
 
-SCENARIOS = {"three objects": (12, PROMPTS), "repeated prompts": (6, REFINEMENTS)}
-WEIGHTS: tuple[Scores, Scores] = ("both signs", "visible")
+FIRST_FRAMES, THREE_OBJECTS, REPEATED = "first frames", "three objects", "repeated prompts"
+SCENARIOS = {
+    FIRST_FRAMES: (2, [Given(0, given.object_id, given.prompt) for given in PROMPTS[:3]]),
+    THREE_OBJECTS: (12, PROMPTS),
+    REPEATED: (6, REFINEMENTS),
+}
+_VISIBLE = 5.0
+"""Added to the object scores of random weights, which deviate by less than 1."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison to be made."""
+
+    model: str
+    image_size: int
+    weights: Scores
+    scenario: str
+
+    def network(self) -> Sam2Network:
+        """The random weights."""
+        if self.scenario != FIRST_FRAMES:
+            return tracking_network(self.model, clip(6), self.image_size, self.weights)
+        network = scaled_network(self.model, clip(1)[0], self.image_size)
+        network.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.add_(_VISIBLE)
+        return network
+
+
+def plan() -> list[Case]:
+    """The whole table, the most telling rows first."""
+    tiny, base_plus = "sam2.1_hiera_tiny", "sam2.1_hiera_base_plus"
+    weights: tuple[Scores, Scores] = ("both signs", "visible")
+    newer = [name for name in CONFIGS if name.startswith("sam2.1")]
+    older = [name for name in CONFIGS if name.startswith("sam2_hiera")]
+    return [
+        *(Case(tiny, 256, *rest) for rest in product(weights, (THREE_OBJECTS, REPEATED))),
+        *(Case(name, 1024, "visible", FIRST_FRAMES) for name in newer),
+        *(Case(tiny, 512, one, THREE_OBJECTS) for one in weights),
+        *(Case(name, 1024, "both signs", THREE_OBJECTS) for name in (tiny, base_plus)),
+        *(Case(tiny, 512, one, REPEATED) for one in weights),
+        *(Case(name, 1024, "visible", FIRST_FRAMES) for name in older),
+    ]
 
 
 @dataclass(frozen=True)
 class Row:
     """One comparison."""
 
-    model: str
-    image_size: int
-    weights: Scores
-    scenario: str
+    case: Case
     errors: Errors
     noise: Errors
 
@@ -50,7 +99,7 @@ class Row:
             f"{error:.1e} ({noise:.1e})"
             for error, noise in zip(asdict(self.errors).values(), asdict(self.noise).values(), strict=True)
         ]
-        what = [self.model, str(self.image_size), self.weights, self.scenario]
+        what = map(str, asdict(self.case).values())
         return " | ".join(["", *what, *figures, "yes" if agree(self.errors) else "NO", ""]).strip()
 
 
@@ -61,20 +110,14 @@ def perturb(network: Sam2Network, amount: float) -> None:
         parameter.mul_(1 + amount * torch.randn(parameter.shape, generator=generator))
 
 
-def measure(model: str, image_size: int, weights: Scores) -> list[Row]:
-    """Compares on every scenario with one set of weights."""
-    network = tracking_network(model, clip(), image_size, weights)
-    found = {}
-    for name, (length, prompts) in SCENARIOS.items():
-        ours = track(network, clip(length), prompts)
-        found[name] = ours, compare(ours, track_official(network, clip(length), prompts))
+def measure(case: Case) -> Row:
+    """Runs both programs, and ours once more for the noise."""
+    network = case.network()
+    length, prompts = SCENARIOS[case.scenario]
+    ours = track(network, clip(length), prompts)
+    errors = compare(ours, track_official(network, clip(length), prompts))
     perturb(network, 1e-6)
-    rows = []
-    for name, (length, prompts) in SCENARIOS.items():
-        ours, errors = found[name]
-        noise = compare(ours, track(network, clip(length), prompts))
-        rows.append(Row(model, image_size, weights, name, errors, noise))
-    return rows
+    return Row(case, errors, compare(ours, track(network, clip(length), prompts)))
 
 
 def table(rows: list[Row]) -> str:
@@ -93,28 +136,39 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def read(path: Path) -> list[Row]:
+    """The rows that an earlier run kept."""
+    kept = json.loads(path.read_text()) if path.exists() else []
+    return [Row(Case(**row["case"]), Errors(**row["errors"]), Errors(**row["noise"])) for row in kept]
+
+
+def write(folder: Path, rows: list[Row]) -> None:
+    """Keeps the rows."""
+    with replacing(folder / "fidelity.json") as temporary:
+        temporary.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    (folder / "fidelity.md").write_text(table(rows))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", default="sam2.1_hiera_tiny", choices=list(CONFIGS))
-    parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512], help="network inputs [px]")
+    parser.add_argument("--most", type=int, metavar="N", help="measure so many rows at most (all)")
+    parser.add_argument("--again", action="store_true", help="measure every row anew")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmark" / "results")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    rows: list[Row] = []
-    cases = list(product(arguments.sizes, WEIGHTS))
-    for done, (size, weights) in enumerate(cases):
-        print(f"{done + 1} of {len(cases)}: {arguments.model}, {size} px, {weights}", flush=True)
-        rows += measure(arguments.model, size, weights)
-        # After each, since at full size one takes minutes.
-        (arguments.out / "fidelity.md").write_text(table(rows))
-        (arguments.out / "fidelity.json").write_text(
-            json.dumps([asdict(row) for row in rows], indent=2) + "\n"
+    cases = plan()
+    done = {} if arguments.again else {row.case: row for row in read(arguments.out / "fidelity.json")}
+    for case in [case for case in cases if case not in done][: arguments.most]:
+        print(
+            f"{', '.join(map(str, asdict(case).values()))}; {len(done)} of {len(cases)} are done", flush=True
         )
-    print(table(rows))
+        done[case] = measure(case)
+        write(arguments.out, [done[case] for case in cases if case in done])
+    print(table([done[case] for case in cases if case in done]))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -163,17 +164,23 @@ class Camera:
         self._announce(self._newest_header())
         return self._headers[max(self._headers) if stamp is None else stamp], result
 
-    def newest_frame(self) -> tuple[Header, HeldFrame]:
-        """The newest frame and its header. Raises FrameNotHeldError where none has arrived."""
+    @contextmanager
+    def keep_newest_frame(self) -> Iterator[tuple[Header, HeldFrame]]:
+        """The newest frame and its header; within the context it stays promptable.
+
+        Raises FrameNotHeldError where none has arrived.
+        """
         if self.waiting and not self._headers:
             self.track_waiting()
-        return self._newest_header(), self._tracker.held_frame()
+        frame = self._tracker.held_frame()
+        with self._tracker.keep(frame):
+            yield self._newest_header(), frame
 
-    def start_masklets(self, found: Sequence[AutomaticMask]) -> list[ObjectResult]:
-        """Starts tracking masks of the newest frame until the tracker is full; returns the new objects."""
-        started = start_masklets(self._tracker, found)
-        self._announce(self._newest_header())
-        return started
+    def start_masklets(self, found: Sequence[AutomaticMask], frame: HeldFrame) -> Iterator[ObjectResult]:
+        """Starts tracking masks of a held frame until the tracker is full; yields each new object."""
+        for result in start_masklets(self._tracker, found, frame.stamp):
+            self._announce(self._newest_header())
+            yield result
 
     def remove_object(self, object_id: int) -> None:
         """Stops tracking an object. Raises UnknownObjectError."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -30,6 +30,8 @@ class Source(Protocol):
 class InferenceThread:
     """Tracks the newest frames of several cameras in turn, and between two frames does what it is asked.
 
+    A command that takes long is a generator: it is gone on with from one `yield` to the next between frames.
+
     Trackers are not thread-safe: everything that touches one is done here. Starts at once.
     """
 
@@ -39,6 +41,7 @@ class InferenceThread:
         self._sources: Sequence[Source] = ()
         self._turn = 0
         self._commands: deque[tuple[Callable[[], Any], Future]] = deque()
+        self._long: deque[tuple[Generator[Any, None, Any], Future]] = deque()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, args=(threads,), name="inference")
         self._thread.start()
@@ -55,7 +58,7 @@ class InferenceThread:
             self._condition.notify()
 
     def submit(self, command: Callable[[], Result], executor: Any) -> Future:
-        """Runs a command in this thread; the future, to be awaited in the executor, holds what it gives."""
+        """Runs a command in this thread; the future, to be awaited in the executor, holds what it returns."""
         future = awaitable_future(executor)
         with self._condition:
             self._commands.append((command, future))
@@ -68,7 +71,7 @@ class InferenceThread:
             self._stopping = True
             self._condition.notify()
         self._thread.join()
-        for _, future in self._commands:
+        for _, future in (*self._commands, *self._long):
             future.set_exception(NotActiveError("the node was deactivated meanwhile"))
 
     def _run(self, threads: int) -> None:
@@ -83,14 +86,33 @@ class InferenceThread:
                 source = self._next_source()
             for command, future in commands:
                 try:
-                    future.set_result(command())
+                    result = command()
                 except Exception as error:  # whoever awaits the future deals with it
                     future.set_exception(error)
+                else:
+                    if isinstance(result, Generator):
+                        self._long.append((result, future))
+                    else:
+                        future.set_result(result)
             if source is not None:
                 source.track_waiting()
+            if self._long:
+                self._go_on(*self._long.popleft())
+
+    def _go_on(self, command: Generator[Any, None, Any], future: Future) -> None:
+        """Does a step of a long command; another one has the next turn."""
+        try:
+            next(command)
+        except StopIteration as end:
+            future.set_result(end.value)
+        except Exception as error:  # as above
+            future.set_exception(error)
+        else:
+            self._long.append((command, future))
 
     def _something_to_do(self) -> bool:
-        return self._stopping or bool(self._commands) or any(source.waiting for source in self._sources)
+        waiting = any(source.waiting for source in self._sources)
+        return self._stopping or waiting or bool(self._commands or self._long)
 
     def _next_source(self) -> Source | None:
         """The next source with a waiting frame, in turn, so that a fast camera does not starve others."""

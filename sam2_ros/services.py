@@ -11,6 +11,7 @@ from functools import wraps
 from typing import Any, Protocol
 
 from geometry_msgs.msg import Point
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
@@ -57,6 +58,13 @@ def answered(callback: Callback) -> Callback:
     return answer
 
 
+def create_service(node: Any, kind: type, name: str, callback: Callable[[Any, Any], Awaitable[Any]]) -> None:
+    """Creates a service whose callback awaits."""
+    # In the node's own group, which is an exclusive one, nothing else would be called meanwhile, for an image
+    # for example.
+    node.create_service(kind, name, callback, callback_group=ReentrantCallbackGroup())
+
+
 class CameraServices:
     """`add_prompt`, `remove_object`, `reset` and `list_objects` under a prefix, and clicks on the image."""
 
@@ -64,9 +72,9 @@ class CameraServices:
         self._session = session
         self._camera = camera
         self._logger = node.get_logger()
-        node.create_service(AddPrompt, f"{prefix}add_prompt", self._add_prompt)
-        node.create_service(RemoveObject, f"{prefix}remove_object", self._remove_object)
-        node.create_service(Trigger, f"{prefix}reset", self._reset)
+        create_service(node, AddPrompt, f"{prefix}add_prompt", self._add_prompt)
+        create_service(node, RemoveObject, f"{prefix}remove_object", self._remove_object)
+        create_service(node, Trigger, f"{prefix}reset", self._reset)
         node.create_service(ListObjects, f"{prefix}list_objects", self._list_objects)
 
     @answered
@@ -127,7 +135,7 @@ class SegmentationService:
     def __init__(self, node: Any, session: Session) -> None:
         self._session = session
         self._logger = node.get_logger()
-        node.create_service(SegmentImage, "~/segment_image", self._segment)
+        create_service(node, SegmentImage, "~/segment_image", self._segment)
 
     @answered
     async def _segment(self, request: SegmentImage.Request, response: SegmentImage.Response) -> Any:

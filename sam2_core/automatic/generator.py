@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +20,8 @@ from .filters import boxes_of, cut_off, remove_small_regions, stability, suppres
 from .grid import Crop, plan
 from .options import AutomaticOptions
 from .records import AutomaticMask
+
+Search = Generator[tuple[int, int], None, list[AutomaticMask]]
 
 _PIXELS_AT_ONCE = 2**25
 """Mask logits stretched to the image's size at a time: 128 MiB."""
@@ -72,19 +74,36 @@ class AutomaticMaskGenerator:
         Raises:
             ValueError: the image is of another type or shape.
         """
+        with tqdm(desc="finding masks", unit="point", disable=not progress) as bar:
+            steps = self.steps(image, encoded)
+            while True:
+                try:
+                    done, bar.total = next(steps)
+                except StopIteration as end:
+                    found: list[AutomaticMask] = end.value
+                    return found
+                bar.update(done - bar.n)
+
+    @torch.inference_mode()
+    def steps(self, image: NDArray[np.uint8], encoded: EncodedImage | None = None) -> Search:
+        """`generate` in steps, between which others may use the network: for as long as it goes on it yields
+        how many points are done, and of how many; then it returns the masks.
+        """
         encoded = encoded or self._segmenter.encode([image])[0]
         crops = plan(encoded.size, self.options)
+        total = sum(len(crop.points) for crop in crops)
+        done = 0
         found: list[AutomaticMask] = []
-        with tqdm(
-            total=sum(len(crop.points) for crop in crops),
-            desc="finding masks",
-            unit="point",
-            disable=not progress,
-        ) as bar:
-            for crop in crops:
-                x0, y0, x1, y1 = crop.box
-                part = encoded if crop is crops[0] else self._segmenter.encode([image[y0:y1, x0:x1]])[0]
-                found += self._search(crop, part, encoded.size, bar)
+        for crop in crops:
+            x0, y0, x1, y1 = crop.box
+            part = encoded if crop is crops[0] else self._segmenter.encode([image[y0:y1, x0:x1]])[0]
+            of_crop: list[AutomaticMask] = []
+            for points in _batches(crop.points, self.options.points_per_batch):
+                of_crop += self._search(points, crop, part, encoded.size)
+                done += len(points)
+                yield done, total
+            qualities = [one.predicted_iou for one in of_crop]
+            found += _without_duplicates(of_crop, qualities, self.options.box_nms)
         if len(crops) > 1:
             smallness = [1 / ((one.crop[2] - one.crop[0]) * (one.crop[3] - one.crop[1])) for one in found]
             found = _without_duplicates(found, smallness, self.options.crop_nms)
@@ -94,23 +113,20 @@ class AutomaticMaskGenerator:
         return sorted(found, key=lambda one: -one.predicted_iou)
 
     def _search(
-        self, crop: Crop, encoded: EncodedImage, size: tuple[int, int], bar: tqdm
+        self, points: NDArray[np.float32], crop: Crop, encoded: EncodedImage, size: tuple[int, int]
     ) -> list[AutomaticMask]:
-        """The masks of one crop of an image of `size` (H, W)."""
-        found: list[AutomaticMask] = []
-        step = self.options.points_per_batch
-        for start in range(0, len(crop.points), step):
-            points = crop.points[start : start + step]
-            logits, iou, score = self._decode(points, encoded)
-            good = iou > self.options.predicted_iou
-            origin = good.nonzero()[:, 0]
-            chunk = max(1, _PIXELS_AT_ONCE // (crop.size[0] * crop.size[1]))
-            origins = torch.from_numpy(points)[origin.cpu()]
-            candidates = _Candidates(logits[good], iou[good], score[origin], origins)
-            for first in range(0, len(origin), chunk):
-                found += self._filtered(candidates[first : first + chunk], crop, size)
-            bar.update(len(points))
-        return _without_duplicates(found, [one.predicted_iou for one in found], self.options.box_nms)
+        """The masks at some points of a crop of an image of `size` (H, W)."""
+        logits, iou, score = self._decode(points, encoded)
+        good = iou > self.options.predicted_iou
+        origin = good.nonzero()[:, 0]
+        origins = torch.from_numpy(points)[origin.cpu()]
+        candidates = _Candidates(logits[good], iou[good], score[origin], origins)
+        chunk = max(1, _PIXELS_AT_ONCE // (crop.size[0] * crop.size[1]))
+        return [
+            one
+            for first in range(0, len(origin), chunk)
+            for one in self._filtered(candidates[first : first + chunk], crop, size)
+        ]
 
     def _decode(self, points: NDArray[np.float32], encoded: EncodedImage) -> tuple[Tensor, Tensor, Tensor]:
         """One click per point `[P, 2]` [px]: mask logits `[P, M, 4s, 4s]`, predicted IoU `[P, M]`, object
@@ -171,6 +187,12 @@ class AutomaticMaskGenerator:
                 one = replace(one, runs=run_lengths(clean), box=tuple(box))
             cleaned.append(one)
         return _without_duplicates(cleaned, untouched, max(self.options.box_nms, self.options.crop_nms))
+
+
+def _batches(points: NDArray[np.float32], size: int) -> Iterator[NDArray[np.float32]]:
+    """Points `[P, 2]`, so many at a time."""
+    for first in range(0, len(points), size):
+        yield points[first : first + size]
 
 
 def _without_duplicates(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -12,24 +12,26 @@ from .records import AutomaticMask
 
 def start_masklets(
     tracker: StreamingTracker, found: Sequence[AutomaticMask], stamp: int | None = None
-) -> list[ObjectResult]:
-    """Starts tracking masks, in their order, until the tracker is full.
+) -> Iterator[ObjectResult]:
+    """Starts tracking masks, in their order, until the tracker is full; each when it is asked for.
 
     Args:
         tracker: holds the frame that they were found on.
         found: masks of that frame; empty ones are passed over.
         stamp: of the frame [ns]; None means the newest.
 
-    Returns:
+    Yields:
         The new objects on that frame; the n-th is of the n-th mask that is not empty.
 
     Raises:
         FrameNotHeldError: the frame is not held (any more).
         PromptError: the masks are not of the frame's size.
     """
-    room = tracker.options.max_objects - len(tracker.objects)
-    masks = [one.mask for one in found if one.area][:room]
-    return [tracker.add_prompt(MaskPrompt(mask), stamp=stamp) for mask in masks]
+    for one in found:
+        if len(tracker.objects) >= tracker.options.max_objects:
+            return
+        if one.area:
+            yield tracker.add_prompt(MaskPrompt(one.mask), stamp=stamp)
 
 
 class MaskletFilter:

@@ -7,15 +7,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .config import HieraConfig
-from .layers import MLP
+from .layers import MLP, attention
+
+
+def fill_windows(x: Tensor, side: int, filling: Tensor) -> Tensor:
+    """`[B, H, W, C]` with `filling` `[C]` right and below, so that both sides hold whole windows."""
+    pad_y, pad_x = -x.shape[1] % side, -x.shape[2] % side
+    if pad_x:
+        x = torch.cat((x, filling.to(x.dtype).expand(*x.shape[:2], pad_x, -1)), dim=2)
+    if pad_y:
+        x = torch.cat((x, filling.to(x.dtype).expand(len(x), pad_y, x.shape[2], -1)), dim=1)
+    return x
 
 
 def split_windows(x: Tensor, side: int) -> Tensor:
-    """`[B, H, W, C]` to windows `[B * n, side, side, C]`, zero-padded right and below where needed."""
-    height, width = x.shape[1:3]
-    pad_y, pad_x = -height % side, -width % side
-    if pad_y or pad_x:
-        x = F.pad(x, (0, 0, 0, pad_x, 0, pad_y))
+    """`[B, H, W, C]` to windows `[B * n, side, side, C]`."""
     x = x.unflatten(2, (-1, side)).unflatten(1, (-1, side))
     return x.transpose(2, 3).flatten(0, 2)
 
@@ -34,24 +40,38 @@ def pool(x: Tensor) -> Tensor:
 
 
 class WindowAttention(nn.Module):
-    """Self-attention within each element of the batch; with `pooled`, queries are 2 x 2 maxima."""
+    """Self-attention within windows of `window` x `window` tokens, or over everything where `window` is 0.
 
-    def __init__(self, dim_in: int, dim: int, heads: int, pooled: bool) -> None:
+    With `pooled`, queries are 2 x 2 maxima.
+    """
+
+    def __init__(self, dim_in: int, dim: int, heads: int, window: int, pooled: bool) -> None:
         super().__init__()
         self.heads = heads
+        self.window = window
         self.pooled = pooled
         self.qkv = nn.Linear(dim_in, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, H, W, dim_in]` to `[B, H, W, dim]`, or half the height and width where pooled."""
-        q, k, v = self.qkv(x).chunk(3, dim=-1)
+        qkv = self.qkv(x)
+        if not self.window:
+            return self.proj(self._attend(qkv))
+        # Windows are filled with zeros before the projection; only its bias comes of them.
+        out = self._attend(split_windows(fill_windows(qkv, self.window, self.qkv.bias), self.window))
+        halves = 2 if self.pooled else 1
+        size = (x.shape[1] // halves, x.shape[2] // halves)
+        return self.proj(join_windows(out, self.window // halves, size))
+
+    def _attend(self, qkv: Tensor) -> Tensor:
+        """Queries, keys and values side by side, `[B, H, W, 3 * dim]`, to what is read."""
+        q, k, v = qkv.chunk(3, dim=-1)
         if self.pooled:
             q = pool(q)
         height, width = q.shape[1:3]
         q, k, v = (t.flatten(1, 2).unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
-        out = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(out.transpose(1, 2).flatten(2)).unflatten(1, (height, width))
+        return attention(q, k, v).transpose(1, 2).flatten(2).unflatten(1, (height, width))
 
 
 class HieraBlock(nn.Module):
@@ -67,10 +87,9 @@ class HieraBlock(nn.Module):
 
     def __init__(self, dim_in: int, dim: int, heads: int, window: int, pooled: bool) -> None:
         super().__init__()
-        self.window = window
         self.pooled = pooled
         self.norm1 = nn.LayerNorm(dim_in, eps=1e-6)
-        self.attn = WindowAttention(dim_in, dim, heads, pooled)
+        self.attn = WindowAttention(dim_in, dim, heads, window, pooled)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.mlp = MLP((dim, 4 * dim, dim), F.gelu)
         if dim != dim_in:
@@ -83,13 +102,7 @@ class HieraBlock(nn.Module):
             shortcut = self.proj(x)
             if self.pooled:
                 shortcut = pool(shortcut)
-        if self.window:
-            side_out = self.window // 2 if self.pooled else self.window
-            x = self.attn(split_windows(x, self.window))
-            x = join_windows(x, side_out, (shortcut.shape[1], shortcut.shape[2]))
-        else:
-            x = self.attn(x)
-        x = shortcut + x
+        x = shortcut + self.attn(x)
         return x + self.mlp(self.norm2(x))
 
 

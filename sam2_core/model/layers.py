@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .precision import fuses_bfloat16
+
 Activation = Callable[[Tensor], Tensor]
 
 
@@ -68,6 +70,33 @@ class LayerNorm2d(nn.LayerNorm):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
+def infers_on_cpu(x: Tensor) -> bool:
+    """Whether `x` is computed on a CPU and no gradient is wanted: what is in a cache then costs least."""
+    return torch.is_inference_mode_enabled() and x.is_cpu
+
+
+_QUERY_BLOCK = 512
+"""Queries that `attend_in_blocks` takes at once: enough for a fast product, few enough for the memory."""
+
+
+def attend_in_blocks(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention as two matrix products: `[..., L, C]`, `[..., T, C]` and `[..., T, D]` to `[..., L, D]`."""
+    scaled = q * q.shape[-1] ** -0.5
+    keys = k.transpose(-1, -2)
+    blocks = [(block @ keys).softmax(dim=-1) @ v for block in scaled.split(_QUERY_BLOCK, dim=-2)]
+    return torch.cat(blocks, dim=-2)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Attention over `[B, heads, L, D]` of equal widths, by whatever is fastest.
+
+    `mask` is True where a key may be read, or added to the scores.
+    """
+    if mask is None and infers_on_cpu(q) and q.dtype == torch.bfloat16 and not fuses_bfloat16():
+        return attend_in_blocks(q, k, v)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+
 class Attention(nn.Module):
     """Multi-head attention whose inner width may be smaller than its outer one.
 
@@ -98,8 +127,7 @@ class Attention(nn.Module):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
         """Attention over projected `[B, heads, L, D]`; `mask` is True where a key may be read, or added."""
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.out_proj(out.transpose(1, 2).flatten(2))
+        return self.out_proj(attention(q, k, v, mask).transpose(1, 2).flatten(2))
 
 
 class ObjectAttention(Attention):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .config import Sam2Config
-from .layers import Attention
+from .layers import Attention, attend_in_blocks, infers_on_cpu
 from .positions import rotary_tables, rotate
+from .precision import fuses_bfloat16
 
 
 def rotary_order(x: Tensor) -> Tensor:
@@ -35,35 +39,6 @@ class RotarySelfAttention(Attention):
         return self.attend(*(self.split_heads(t) for t in (q, k, self.v_proj(x))))
 
 
-_QUERY_BLOCK = 256
-"""Queries that `attend_narrow` takes at once: enough for a fast product, few enough for the cache."""
-
-
-def attend_narrow(q: Tensor, k: Tensor, values: Tensor, readable: Tensor | None) -> Tensor:
-    """Attention to values that are narrower than the keys, object by object.
-
-    What one object reads depends on no other one, and tokens that it may not read cost nothing.
-
-    Args:
-        q: `[1 or N, L, C]`.
-        k: `[N, T, C]`.
-        values: `[N, T, Cm]`.
-        readable: bool `[N, T]`; None: all are.
-
-    Returns:
-        `[N, L, Cm]`.
-    """
-    out = values.new_empty(len(k), q.shape[1], values.shape[2])
-    scaled = (q * q.shape[-1] ** -0.5).expand(len(k), -1, -1)
-    for index in range(len(k)):
-        tokens = slice(None) if readable is None else readable[index]
-        keys, read = k[index, tokens].T, values[index, tokens]
-        blocks = zip(scaled[index].split(_QUERY_BLOCK), out[index].split(_QUERY_BLOCK), strict=True)
-        for queries, place in blocks:
-            torch.matmul((queries @ keys).softmax(dim=-1), read, out=place)
-    return out
-
-
 class MemoryCrossAttention(Attention):
     """Attention from a frame's tokens to memory tokens."""
 
@@ -74,10 +49,12 @@ class MemoryCrossAttention(Attention):
         length = x.shape[1]
         q = rotate(project_pairs(self.q_proj, x), cos[:length], sin[:length])
         k = rotate(project_pairs(self.k_proj, keys), cos, sin)
-        if torch.is_inference_mode_enabled() and q.is_cpu and q.dtype == torch.float32:
+        if readable is not None and infers_on_cpu(k) and len(k) == 1:
+            k, values, readable = k[:, readable[0]], values[:, readable[0]], None
+        if readable is None and infers_on_cpu(k) and (k.dtype == torch.float32 or not fuses_bfloat16()):
             # A query's weights add up to 1, so the projection may follow the weighted sum, which then costs a
-            # quarter. PyTorch's fused kernel wants equal widths, but wins in bfloat16, and to train with.
-            return self.out_proj(self.v_proj(attend_narrow(q, k, values, readable)))
+            # quarter. PyTorch's fused kernel wants equal widths.
+            return self.out_proj(self.v_proj(attend_in_blocks(q, k, values)))
         q, k, v = (self.split_heads(t) for t in (q.expand(len(k), -1, -1), k, self.v_proj(values)))
         return self.attend(q, k, v, None if readable is None else readable[:, None, None])
 
@@ -99,10 +76,20 @@ class MemoryAttentionLayer(nn.Module):
     def forward(
         self, x: Tensor, keys: Tensor, values: Tensor, cos: Tensor, sin: Tensor, readable: Tensor | None
     ) -> Tensor:
+        """Tokens `[1 or N, L, C]` to `[N, L, C]`; memory tokens and tables as in `MemoryCrossAttention`."""
+        return self.read(self.look(x, cos, sin), keys, values, cos, sin, readable)
+
+    def look(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """The first half, the self-attention, which reads no memory yet."""
         length = x.shape[1]
-        x = x + self.self_attn(self.norm1(x), cos[:length], sin[:length])
+        return x + self.self_attn(self.norm1(x), cos[:length], sin[:length])
+
+    def read(
+        self, x: Tensor, keys: Tensor, values: Tensor, cos: Tensor, sin: Tensor, readable: Tensor | None
+    ) -> Tensor:
+        """The second half, of what `look` gave."""
         x = x + self.cross_attn_image(self.norm2(x), keys, values, cos, sin, readable)
-        return x + self.linear2(F.relu(self.linear1(self.norm3(x))))
+        return x + self.linear2(F.relu(self.linear1(self.norm3(x)), inplace=True))
 
 
 class MemoryAttention(nn.Module):
@@ -140,6 +127,29 @@ class MemoryAttention(nn.Module):
         pointers = (keys.shape[1] - maps * x.shape[1], self.cos.shape[1])
         cos = torch.cat((self.cos.repeat(maps, 1), self.cos.new_ones(pointers)))
         sin = torch.cat((self.sin.repeat(maps, 1), self.sin.new_zeros(pointers)))
+        if infers_on_cpu(x):
+            return self.norm(self._one_by_one(x, keys, values, cos, sin, readable))
         for layer in self.layers:
             x = layer(x, keys, values, cos, sin, readable)
         return self.norm(x)
+
+    def _one_by_one(
+        self, x: Tensor, keys: Tensor, values: Tensor, cos: Tensor, sin: Tensor, readable: Tensor | None
+    ) -> Tensor:
+        """The layers, object by object.
+
+        A processor's cache then holds what goes from one operation to the next, no object's last digits
+        depend on the others, and tokens that it may not read cost little.
+        """
+        layers = cast(Sequence[MemoryAttentionLayer], self.layers)
+        x = layers[0].look(x, cos, sin).expand(len(keys), -1, -1)
+        found = []
+        for index, one in enumerate(x.split(1)):
+            own = slice(index, index + 1)
+            memory = (keys[own], values[own], cos, sin, None if readable is None else readable[own])
+            for layer in layers:
+                if layer is not layers[0]:
+                    one = layer.look(one, cos, sin)
+                one = layer.read(one, *memory)
+            found.append(one)
+        return torch.cat(found)

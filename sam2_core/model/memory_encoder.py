@@ -22,7 +22,7 @@ class MaskDownsampler(nn.Module):
             self.encoder.append(LayerNorm2d(4 * channels))
             self.encoder.append(nn.GELU())
             channels *= 4
-        self.encoder.append(nn.Conv2d(channels, dim, kernel_size=1))
+        self.encoder.append(ObjectPointwise(channels, dim))
 
     def forward(self, mask: Tensor) -> Tensor:
         return self.encoder(mask)

@@ -49,8 +49,8 @@ def rotary_tables(dim: int, size: int) -> tuple[Tensor, Tensor]:
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turns each channel pair (i, i + D / 2) of `[..., L, D]` by the angles of `[L, D / 2]`, in float32."""
     first, second = x.float().chunk(2, dim=-1)
-    turned = torch.cat((first * cos - second * sin, first * sin + second * cos), dim=-1)
-    return turned.to(x.dtype)
+    turned = (torch.addcmul(first * cos, second, sin, value=-1), torch.addcmul(second * cos, first, sin))
+    return torch.cat(turned, dim=-1).to(x.dtype)
 
 
 class RandomFourier(nn.Module):

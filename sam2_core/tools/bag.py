@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
+from ..drawing import draw_overlay
 from ..model import CheckpointError
 from ..tracking import FrameResult, ObjectResult, PromptError, StreamingTracker, TrackedObject, TrackerOptions
-from .bag_files import BagError, BagImage, BagImages, BagWriter
+from .bag_files import BagError, BagImage, BagImages, BagWriter, is_bag, require_free
 from .bag_messages import MessageDefinitionsError, Messages, nanoseconds
-from .network import add_network_options, load_given_network
+from .journal import FoundObject, Journal
+from .network import add_network_options, describe_network, load_given_network
 from .program import run_program
 from .prompts_file import FORMAT, FilePrompt, PromptsFileError, read_prompts
+from .run import Run, RunError, is_run
 
+_SECOND, _MEGABYTE = 1_000_000_000, 2**20
 _DESCRIPTION = """\
 Tracks objects through the images of a ROS 2 bag, as the node sam2 would have done live, but without leaving
 out a frame, and writes what the node would have published as a new bag. ROS is not needed.
@@ -32,9 +37,13 @@ written to OUT, a bag's folder, every message with the header and the time of it
   <prefix>/objects/id_<N>/visibility    sam2_ros/msg/ObjectVisibility
   <prefix>/objects/id_<N>/mask          sensor_msgs/msg/Image, mono8        (with --images)
   <prefix>/labels                       sensor_msgs/msg/Image, 16UC1        (with --images)
+  <prefix>/overlay                      sensor_msgs/msg/Image, rgb8         (with --images)
   <prefix>/overlay/compressed           sensor_msgs/msg/CompressedImage     (with --images)
 
 Frames are counted on the topic from 0; a time counts from the recording of the topic's first image.
+
+While the bag is tracked, the masks are kept in OUT/tracks.jsonl; the bag is written at the end, and also when
+the run is interrupted (Ctrl-C, a damaged bag, a full disk). Given again, the same command goes on.
 
 """
     + FORMAT
@@ -52,34 +61,67 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_program(
         "sam2-bag",
         lambda: _track(given),
-        errors=(BagError, CheckpointError, MessageDefinitionsError, PromptsFileError),
+        errors=(BagError, CheckpointError, MessageDefinitionsError, PromptsFileError, RunError),
         explain=lambda error: (
             f"cannot write {error.filename or given.out}: {error.strerror}. "
-            f"What was written so far can be read from {given.out}"
+            f"What was written so far can be read from {given.out}; the same command goes on from there"
         ),
-        interrupted=f"{given.out} holds what was tracked so far",
+        interrupted=f"{given.out} holds what was tracked so far; the same command goes on from here",
     )
 
 
 def _track(given: argparse.Namespace) -> None:
-    prompts = read_prompts(given.prompts).prompts
-    tracker = StreamingTracker(
-        load_given_network(given),
-        TrackerOptions(max_objects=len({one.object_id for one in prompts})),
-    )
+    file = read_prompts(given.prompts)
+    if is_bag(given.out) and not is_run(given.out):
+        raise BagError(f"{given.out} is a bag that this tool did not write; allowed: another folder")
+    network = load_given_network(given)
     messages = Messages()
     with BagImages(given.bag, given.topic) as images:
-        for one in prompts:
-            if not one.moment.is_time and one.moment.value >= len(images):
-                raise one.fails(
-                    f"frame {one.moment.value:g} is not in the bag; allowed: 0 to {len(images) - 1}"
-                )
-        with BagWriter(given.out, given.storage, messages.typestore, given.min_free * 2**20) as writer:
-            outputs = _Outputs(writer, messages, given.prefix.rstrip("/"), given.images)
-            session = _Session(tracker, prompts)
-            for index, image in enumerate(tqdm(images, total=len(images), desc="tracking", unit="image")):
-                outputs.write(image, session.take(index, image), session.since)
-            session.finish()
+        _check(file.prompts, images)
+        identity = {
+            "bag": f"{given.bag.resolve()}, {len(images)} images on {given.topic}",
+            "prompts file": file.digest,
+            "model": describe_network(network),
+        }
+        run = Run(given.out, identity, given.restart, given.device)
+        session = _Session(StreamingTracker(network, _options(file.prompts)), file.prompts, run.state)
+        reserve = given.min_free * _MEGABYTE
+        with run.journal as journal:
+            try:
+                results = session.results(images.read(journal.lines), journal.lines)
+                run.record(_with_room(results, journal, reserve), len(images), session.save, "image")
+            finally:
+                if journal.lines:
+                    with BagWriter(given.out, given.storage, messages.typestore, reserve) as writer:
+                        outputs = _Outputs(writer, messages, given.prefix.rstrip("/"), given.images)
+                        outputs.write_all(images, journal)
+        session.finish()
+
+
+def _check(prompts: Iterable[FilePrompt], images: BagImages) -> None:
+    """Raises PromptsFileError for a prompt that does not fit the bag, as far as its first image tells."""
+    first = next(images.read())
+    for one in prompts:
+        if not one.moment.is_time and one.moment.value >= len(images):
+            raise one.fails(f"frame {one.moment.value:g} is not in the bag; allowed: 0 to {len(images) - 1}")
+        try:
+            one.prompt.check(first.rgb.shape[:2])
+        except PromptError as error:
+            raise one.fails(error) from error
+
+
+def _options(prompts: Iterable[FilePrompt]) -> TrackerOptions:
+    """Room for the file's objects."""
+    return TrackerOptions(max_objects=len({one.object_id for one in prompts}))
+
+
+def _with_room(
+    results: Iterable[tuple[int, FrameResult]], journal: Journal, reserve: int
+) -> Iterator[tuple[int, FrameResult]]:
+    """The results, as long as the disk has room for a bag of what the journal holds."""
+    for result in results:
+        require_free(journal.path.parent, reserve + journal.size)
+        yield result
 
 
 class _Session:
@@ -88,36 +130,48 @@ class _Session:
     Objects have the file's ids outside, and the tracker's own inside.
     """
 
-    def __init__(self, tracker: StreamingTracker, prompts: Iterable[FilePrompt]) -> None:
+    def __init__(self, tracker: StreamingTracker, prompts: Sequence[FilePrompt], saved: Any) -> None:
+        """saved: what `save` gave in the run that goes on; None in a new one."""
         self._tracker = tracker
-        self._waiting = list(prompts)
-        self._seconds = 0.0
+        self._prompts = prompts
         self._start: int | None = None
+        self._seconds = 0.0
+        self._given: dict[int, int] = {}  # on which frame, by the prompt's place in the file
         self._ids: dict[int, int] = {}  # the tracker's by the file's
-        self.since: dict[int, int] = {}
-        """For each id of the file, the stamp of the object's first prompted image [ns]."""
+        if saved is not None:
+            self._start, self._given, self._ids = saved["start"], saved["given"], saved["ids"]
+            tracker.restore(saved["tracker"])
 
-    def take(self, index: int, image: BagImage) -> FrameResult:
-        """Tracks the next image and gives it its prompts."""
-        self._start = image.stamp if self._start is None else self._start
-        self._seconds = (image.stamp - self._start) / 1e9
-        result = self._tracker.track(image.rgb, index)
-        outside = {inside: outside for outside, inside in self._ids.items()}
-        found = {outside[one.id]: one for one in result.objects}
-        for one in [one for one in self._waiting if one.moment.is_reached(index, self._seconds)]:
-            self._waiting.remove(one)
-            found[one.object_id] = self._prompt(one)
-            self.since.setdefault(one.object_id, nanoseconds(image.header.stamp))
-        objects = tuple(replace(found[key], id=key) for key in sorted(found))
-        return FrameResult(image.stamp, result.size, objects)
+    def results(self, images: Iterable[BagImage], first: int) -> Iterator[tuple[int, FrameResult]]:
+        """Tracks the images from the `first` one on, and gives them their prompts."""
+        for index, image in enumerate(images, start=first):
+            self._start = image.stamp if self._start is None else self._start
+            self._seconds = (image.stamp - self._start) / _SECOND
+            result = self._tracker.track(image.rgb, index)
+            outside = {inside: outside for outside, inside in self._ids.items()}
+            found = {outside[one.id]: one for one in result.objects}
+            for place, one in enumerate(self._prompts):
+                if place not in self._given and one.moment.is_reached(index, self._seconds):
+                    self._given[place] = index
+                    found[one.object_id] = self._prompt(one)
+            objects = tuple(replace(found[key], id=key) for key in sorted(found))
+            yield index, FrameResult(image.stamp, result.size, objects)
+
+    def save(self, frames: int) -> dict[str, Any]:
+        """All that the run needs to go on after so many frames."""
+        given = {place: frame for place, frame in self._given.items() if frame < frames}
+        prompted = {self._prompts[place].object_id for place in given}
+        ids = {outside: inside for outside, inside in self._ids.items() if outside in prompted}
+        return {"start": self._start, "given": given, "ids": ids, "tracker": self._tracker.save(frames)}
 
     def finish(self) -> None:
         """Raises PromptsFileError for a prompt that is meant after the last image."""
-        for one in self._waiting:
-            raise one.fails(
-                f"time {one.moment.value:g} s is not in the bag; allowed: 0 to {self._seconds:.3f}. "
-                "All the others were tracked"
-            )
+        for place, one in enumerate(self._prompts):
+            if place not in self._given:
+                raise one.fails(
+                    f"time {one.moment.value:g} s is not in the bag; allowed: 0 to {self._seconds:.3f}. "
+                    "All the others were tracked"
+                )
 
     def _prompt(self, one: FilePrompt) -> ObjectResult:
         known = self._ids.get(one.object_id)
@@ -137,25 +191,38 @@ class _Outputs:
         self._messages = messages
         self._prefix = prefix
         self._images = images
-        self._announced: list[tuple[int, str]] = []
+        self._announced: list[TrackedObject] = []
 
-    def write(self, image: BagImage, result: FrameResult, since: Mapping[int, int]) -> None:
-        """Writes what is known of one image; since: see `_Session.since`."""
-        make, objects = self._messages, result.objects
+    def write_all(self, images: BagImages, journal: Journal) -> None:
+        """Writes all that the journal holds of a bag's images."""
+        tracked = zip(journal.frames, images.read(), strict=False)
+        for index, image in tqdm(tracked, total=journal.lines, desc="writing", unit="image"):
+            self._write(image, *journal.read(index))
+
+    def _write(self, image: BagImage, size: tuple[int, int], objects: Sequence[FoundObject]) -> None:
+        make = self._messages
         header = make.header(image.header)
-        known = [(one.id, one.label) for one in objects]
-        if known != self._announced:
-            self._announced = known
-            identities = [TrackedObject(one.id, one.label, since[one.id]) for one in objects]
-            self._add("objects", make.tracked(header, identities), image.stamp, latched=True)
+        self._announce(image, header, objects)
         self._add("masks", make.masks(header, objects), image.stamp)
         for one in objects:
             self._add(f"objects/id_{one.id}/visibility", make.visibility(header, one), image.stamp)
-        if self._images:
-            for one in objects:
-                self._add(f"objects/id_{one.id}/mask", make.mask_image(header, one), image.stamp)
-            self._add("labels", make.labels(header, result), image.stamp)
-            self._add("overlay/compressed", make.overlay(header, image.rgb, result), image.stamp)
+        if not self._images:
+            return
+        for one in objects:
+            self._add(f"objects/id_{one.id}/mask", make.mask_image(header, one), image.stamp)
+        self._add("labels", make.labels(header, size, objects), image.stamp)
+        overlay = draw_overlay(image.rgb, objects)
+        self._add("overlay", make.rgb_image(header, overlay), image.stamp)
+        self._add("overlay/compressed", make.jpeg(header, overlay), image.stamp)
+
+    def _announce(self, image: BagImage, header: Any, objects: Sequence[FoundObject]) -> None:
+        """Tells which objects are tracked, whenever that changes."""
+        since = {one.id: one.since for one in self._announced}
+        now = nanoseconds(image.header.stamp)
+        identities = [TrackedObject(one.id, one.label, since.get(one.id, now)) for one in objects]
+        if identities != self._announced:
+            self._announced = identities
+            self._add("objects", self._messages.tracked(header, identities), image.stamp, latched=True)
 
     def _add(self, topic: str, message: object, stamp: int, latched: bool = False) -> None:
         self._writer.write(f"{self._prefix}/{topic}", message, stamp, latched)
@@ -172,7 +239,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--topic", required=True, metavar="T", help="its topic with the images")
     parser.add_argument("--prompts", type=Path, required=True, metavar="FILE", help="what the objects are")
     parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder of the bag to write")
-    parser.add_argument("--images", action="store_true", help="write the masks as images, and the overlay")
+    parser.add_argument("--images", action="store_true", help="write masks, labels and overlay as images too")
     parser.add_argument(
         "--prefix", default="/sam2", metavar="NAME", help="of the topics written (default: %(default)s)"
     )
@@ -186,6 +253,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MB",
         help="stop while so much is free on the disk, so that the bag can be finished (default: %(default)s)",
     )
+    parser.add_argument("--restart", action="store_true", help="forget the run that is in OUT")
     add_network_options(parser)
     return parser
 

@@ -8,6 +8,8 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -35,6 +37,8 @@ _READERS: dict[str, Callable[[Any], NDArray[np.uint8]]] = {
     "sensor_msgs/msg/CompressedImage": rgb_from_compressed,
 }
 _UNSET = QosTime(0, 0)
+_METADATA = "metadata.yaml"
+_STORAGES = (".mcap", ".db3")
 
 
 class BagError(ValueError):
@@ -45,12 +49,26 @@ class BagError(ValueError):
 class BagImage:
     """One image of a bag."""
 
+    place: str
+    """Which one it is, for messages."""
     stamp: int
     """When it was recorded [ns]."""
-    header: Any
-    """The message's `std_msgs/Header`."""
-    rgb: NDArray[np.uint8]
-    """uint8 `[H, W, 3]`."""
+    kind: str
+    """The message's type."""
+    message: Any
+
+    @property
+    def header(self) -> Any:
+        """Its `std_msgs/Header`."""
+        return self.message.header
+
+    @cached_property
+    def rgb(self) -> NDArray[np.uint8]:
+        """uint8 `[H, W, 3]`; decoded when first asked for. Raises BagError where that fails."""
+        try:
+            return _READERS[self.kind](self.message)
+        except ImageError as error:
+            raise BagError(f"{self.place}: {error}") from error
 
 
 class BagImages:
@@ -87,34 +105,21 @@ class BagImages:
     def __len__(self) -> int:
         return sum(one.msgcount for one in self._connections)
 
-    def __iter__(self) -> Iterator[BagImage]:
-        """Raises BagError where the bag is damaged, or an image cannot be decoded."""
-        count = 0
-        for kind, stamp, message in self._messages():
-            try:
-                rgb = _READERS[kind](message)
-            except ImageError as error:
-                raise BagError(f"{self.path}: image {count} on {self._topic}: {error}") from error
-            yield BagImage(stamp, message.header, rgb)
-            count += 1
+    def read(self, first: int = 0) -> Iterator[BagImage]:
+        """The images from one on, counted from 0. Raises BagError where the bag is damaged or ends early."""
+        messages = self._reader.messages(self._connections)
+        count = first
+        try:
+            for connection, stamp, data in islice(messages, first, None):
+                message = self._reader.deserialize(data, connection.msgtype)
+                place = f"{self.path}: image {count} on {self._topic}"
+                count += 1
+                yield BagImage(place, stamp, connection.msgtype, message)
+        except Exception as error:  # as above
+            place = f"after image {count} of {len(self)} on {self._topic}"
+            raise BagError(f"{self.path}: damaged {place} ({_reason(error)})") from error
         if count < len(self):
             raise BagError(f"{self.path}: ends early, after {count} of {len(self)} images on {self._topic}")
-
-    def _messages(self) -> Iterator[tuple[str, int, Any]]:
-        """Type, time of recording [ns] and content of each message."""
-        messages = self._reader.messages(self._connections)
-        count = 0
-        while True:
-            try:
-                connection, stamp, data = next(messages)
-                message = self._reader.deserialize(data, connection.msgtype)
-            except StopIteration:
-                return
-            except Exception as error:  # as above
-                place = f"after image {count} of {len(self)} on {self._topic}"
-                raise BagError(f"{self.path}: damaged {place} ({_reason(error)})") from error
-            yield connection.msgtype, stamp, message
-            count += 1
 
     def __enter__(self) -> BagImages:
         return self
@@ -128,25 +133,25 @@ class BagImages:
 class BagWriter:
     """Writes a bag that any ROS 2 tool opens; a context manager, which finishes the bag however it ends.
 
+    A bag that was there is replaced by the finished one.
+
     Args:
-        path: the folder to be made.
+        path: the bag's folder.
         storage: `mcap` or `sqlite3`.
         typestore: knows the messages that will be written.
         min_free: bytes that stay free on the disk, so that the bag can be finished: a chunk and the index.
-
-    Raises:
-        BagError: the folder exists.
     """
 
     def __init__(self, path: Path, storage: str, typestore: Typestore, min_free: int) -> None:
-        if path.exists():
-            raise BagError(f"{path} exists; allowed: a folder that does not, bags are not written over")
-        self._path = path
+        self._path = path.resolve()
         self._typestore = typestore
         self._min_free = min_free
         self._connections: dict[str, Connection] = {}
-        # The newest version that the tools of Humble read.
-        self._writer = Writer(path, version=8, storage_plugin=StoragePlugin[storage.upper()])
+        self._begun = self._path / ".unfinished"
+        shutil.rmtree(self._begun, ignore_errors=True)
+        # Files of a bag are named after its folder. Version 8 is the newest that the tools of Humble read.
+        plugin = StoragePlugin[storage.upper()]
+        self._writer = Writer(self._begun / self._path.name, version=8, storage_plugin=plugin)
 
     def write(self, topic: str, message: Any, stamp: int, latched: bool = False) -> None:
         """Adds a message, recorded at `stamp` [ns].
@@ -154,8 +159,7 @@ class BagWriter:
         Raises:
             OSError: the disk is full.
         """
-        if shutil.disk_usage(self._path).free < self._min_free:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+        require_free(self._path, self._min_free)
         kind = message.__msgtype__
         if topic not in self._connections:
             self._connections[topic] = self._writer.add_connection(
@@ -174,7 +178,30 @@ class BagWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._writer.close()
+        try:
+            self._writer.close()
+            for old in _files(self._path):
+                old.unlink()
+            for new in _files(self._begun / self._path.name):
+                new.replace(self._path / new.name)
+        finally:
+            shutil.rmtree(self._begun, ignore_errors=True)
+
+
+def require_free(folder: Path, least: int) -> None:
+    """Raises OSError unless so many bytes are free on the disk of a folder."""
+    if shutil.disk_usage(folder).free < least:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+
+def is_bag(folder: Path) -> bool:
+    """Whether a folder holds a bag."""
+    return (folder / _METADATA).exists()
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files of the bag in a folder."""
+    return [path for path in folder.iterdir() if path.suffix in _STORAGES or path.name == _METADATA]
 
 
 def _reason(error: Exception) -> str:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from ..drawing import draw_overlay
-from ..masks import encode_rle, tight_box
-from ..tracking import FrameResult, ObjectResult, TrackedObject
+from ..masks import tight_box
+from ..tracking import TrackedObject
+from .journal import FoundObject
 
 _SECOND = 1_000_000_000
 _JPEG_QUALITY = 80
@@ -56,11 +56,11 @@ class Messages:
             "std_msgs", "Header", stamp=self._time(nanoseconds(original.stamp)), frame_id=original.frame_id
         )
 
-    def masks(self, header: Any, objects: Iterable[ObjectResult]) -> Any:
+    def masks(self, header: Any, objects: Iterable[FoundObject]) -> Any:
         """`ObjectMasks`."""
         return self._own("ObjectMasks", header=header, objects=[self._mask(one) for one in objects])
 
-    def visibility(self, header: Any, one: ObjectResult) -> Any:
+    def visibility(self, header: Any, one: FoundObject) -> Any:
         """`ObjectVisibility`."""
         return self._own(
             "ObjectVisibility",
@@ -79,21 +79,27 @@ class Messages:
         ]
         return self._own("TrackedObjects", header=header, objects=items)
 
-    def labels(self, header: Any, result: FrameResult) -> Any:
-        """The id of the object at every pixel as a 16UC1 image; where two overlap, the later id."""
-        labels = np.zeros(result.size, np.uint16)
-        for one in result.objects:
+    def labels(self, header: Any, size: tuple[int, int], objects: Iterable[FoundObject]) -> Any:
+        """The id of the object at every pixel as a 16UC1 image of `size` (H, W); where two overlap, the later
+        id.
+        """
+        labels = np.zeros(size, np.uint16)
+        for one in objects:
             labels[one.mask] = one.id
         return self._image(header, labels, "16UC1")
 
-    def mask_image(self, header: Any, one: ObjectResult) -> Any:
+    def mask_image(self, header: Any, one: FoundObject) -> Any:
         """One object's mask as a mono8 image of 0 and 255."""
         return self._image(header, np.where(one.mask, np.uint8(255), np.uint8(0)), "mono8")
 
-    def overlay(self, header: Any, rgb: NDArray[np.uint8], result: FrameResult) -> Any:
-        """The image with the objects drawn on it, as a JPEG."""
-        drawn = cv2.cvtColor(draw_overlay(rgb, result.objects), cv2.COLOR_RGB2BGR)
-        _, data = cv2.imencode(".jpg", drawn, (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))
+    def rgb_image(self, header: Any, rgb: NDArray[np.uint8]) -> Any:
+        """An image `[H, W, 3]` as an rgb8 image."""
+        return self._image(header, rgb, "rgb8")
+
+    def jpeg(self, header: Any, rgb: NDArray[np.uint8]) -> Any:
+        """An image `[H, W, 3]` as a JPEG."""
+        bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+        _, data = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))
         return self._make(
             "sensor_msgs",
             "CompressedImage",
@@ -102,7 +108,7 @@ class Messages:
             data=np.asarray(data, np.uint8).reshape(-1),
         )
 
-    def _mask(self, one: ObjectResult) -> Any:
+    def _mask(self, one: FoundObject) -> Any:
         x0, y0, x1, y1 = tight_box(one.mask) or (0, 0, 0, 0)
         height, width = one.size
         box = self._make(
@@ -114,7 +120,7 @@ class Messages:
             height=y1 - y0,
             do_rectify=False,
         )
-        mask = self._own("RunLengthMask", height=height, width=width, counts=encode_rle(one.mask))
+        mask = self._own("RunLengthMask", height=height, width=width, counts=one.counts)
         return self._own(
             "ObjectMask",
             id=one.id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -35,7 +36,7 @@ class FoundObject:
     def visible(self) -> bool:
         return self.score > 0
 
-    @property
+    @cached_property
     def mask(self) -> NDArray[np.bool_]:
         """bool `[H, W]`."""
         return decode_rle(self.counts, *self.size)
@@ -74,8 +75,8 @@ class Journal:
             {
                 "id": one.id,
                 "label": one.label,
-                "score": round(one.score, 4),
-                "iou": round(one.iou, 4),
+                "score": round(one.score, 6),
+                "iou": round(one.iou, 6),
                 "counts": encode_rle(one.mask),
             }
             for one in result.objects

@@ -6,6 +6,8 @@ import signal
 import sys
 from collections.abc import Callable
 
+from ..heap import keep_freed_memory
+
 _INTERRUPTED = 130  # as a shell has it: 128 + SIGINT
 
 
@@ -26,6 +28,7 @@ def run_program(
         interrupted: what to tell after Ctrl-C, or after SIGTERM, a service manager's polite request.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    keep_freed_memory()
     try:
         work()
     except errors as error:

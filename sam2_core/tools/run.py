@@ -1,11 +1,11 @@
-"""One run over a video, and how an interrupted one goes on where it was."""
+"""One run over a recording, and how an interrupted one goes on where it was."""
 
 from __future__ import annotations
 
 import io
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,20 @@ import torch
 from tqdm import tqdm
 
 from ..files import replacing
-from ..tracking import VideoSegmenter
-from ..tracking.archive import pack, unpack
-from ..tracking.passes import Pass
+from ..tracking import FrameResult
 from .journal import Journal
 
 _CHECKPOINT_SECONDS = 10.0
+_ABOUT = "run.json"
 
 
 class RunError(ValueError):
     """A folder cannot be used for a run; the message says why."""
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is the place of a run."""
+    return (folder / _ABOUT).exists()
 
 
 def claim(folder: Path, identity: dict[str, Any], restart: bool, progress: Iterable[Path]) -> None:
@@ -37,7 +41,7 @@ def claim(folder: Path, identity: dict[str, Any], restart: bool, progress: Itera
     Raises:
         RunError: the folder holds a run of another identity.
     """
-    about = folder / "run.json"
+    about = folder / _ABOUT
     folder.mkdir(parents=True, exist_ok=True)
     if restart or not about.exists():
         for path in progress:
@@ -53,7 +57,7 @@ def claim(folder: Path, identity: dict[str, Any], restart: bool, progress: Itera
 
 
 class Run:
-    """The state of a run in its folder: `run.json`, `tracks.jsonl`, and in `progress.pt` how far it is.
+    """A run in its folder: `run.json`, the masks in `tracks.jsonl`, and in `progress.pt` how far it is.
 
     Args:
         folder, identity, restart: as `claim` has them.
@@ -66,57 +70,43 @@ class Run:
     def __init__(self, folder: Path, identity: dict[str, Any], restart: bool, device: str) -> None:
         self._progress = folder / "progress.pt"
         claim(folder, identity, restart, [self._progress])
-        self._saved: dict[str, Any] = {"bytes": 0, "memories": {}}
+        saved: dict[str, Any] = {"bytes": 0, "state": None}
         tracks = folder / "tracks.jsonl"
         if self._progress.exists():
-            self._saved = torch.load(self._progress, map_location=device, weights_only=True)
-            if not tracks.exists() or tracks.stat().st_size < self._saved["bytes"]:
+            saved = torch.load(self._progress, map_location=device, weights_only=True)
+            if not tracks.exists() or tracks.stat().st_size < saved["bytes"]:
                 raise RunError(f"{tracks} is shorter than when the run was left; allowed: --restart")
-        self.journal = Journal(tracks, self._saved["bytes"])
+        self.journal = Journal(tracks, saved["bytes"])
+        self.state: Any = saved["state"]
+        """What the tracker needs to go on with the first frame that is not in the journal; None at first."""
 
-    def track(self, segmenter: VideoSegmenter, passes: list[Pass]) -> None:
-        """Tracks what is not tracked yet; however it ends, the next call goes on from there."""
-        done = self.journal.lines
-        total = sum(len(one.frames) for one in passes)
-        segmenter.restore(
-            {key: [unpack(one) for one in ones] for key, ones in self._saved["memories"].items()}
-        )
-        bar = tqdm(total=total, initial=done, desc="tracking", unit="frame")
+    def record(
+        self, results: Iterable[tuple[int, FrameResult]], total: int, state: Callable[[int], Any], unit: str
+    ) -> None:
+        """Adds to the journal what is found; however it ends, the next run can go on from there.
+
+        Args:
+            results: frames, each with what was found on it, that follow those of the journal.
+            total: frames that the journal holds in the end.
+            state: what the tracker needs to go on after so many frames of the journal; plain values and
+                tensors.
+            unit: what a frame is called.
+        """
         saved_at = time.monotonic()
         try:
-            with bar:
-                for rest in _after(passes, done):
-                    first, last = rest.frames[0], rest.frames[-1]
-                    reverse = rest.frames.step < 0
-                    for frame, result in segmenter.propagate(first, last, reverse, rest.objects):
-                        self.journal.append(frame, result)
-                        bar.update()
-                        if time.monotonic() - saved_at > _CHECKPOINT_SECONDS:
-                            self._save(segmenter, passes)
-                            saved_at = time.monotonic()
+            with tqdm(total=total, initial=self.journal.lines, desc="tracking", unit=unit) as bar:
+                for frame, result in results:
+                    self.journal.append(frame, result)
+                    bar.update()
+                    if time.monotonic() - saved_at > _CHECKPOINT_SECONDS:
+                        self._save(state(self.journal.lines))
+                        saved_at = time.monotonic()
         finally:
-            self._save(segmenter, passes)
+            self._save(state(self.journal.lines))
 
-    def _save(self, segmenter: VideoSegmenter, passes: list[Pass]) -> None:
-        """Remembers how far the run is, and all that the frames to come will read of what is tracked."""
-        reads: set[int] = set()
-        for rest in _after(passes, self.journal.lines):
-            reads.update(segmenter.read_behind(rest.frames[0], rest.frames.step < 0))
-        memories = segmenter.memories(reads)
-        state = {
-            "bytes": self.journal.size,
-            "memories": {key: [pack(one) for one in ones] for key, ones in memories.items()},
-        }
+    def _save(self, state: Any) -> None:
         packed = io.BytesIO()
-        torch.save(state, packed)  # straight to a full disk it would fail with another error than OSError
+        # Straight to a full disk it would fail with another error than OSError.
+        torch.save({"bytes": self.journal.size, "state": state}, packed)
         with replacing(self._progress) as temporary:
             temporary.write_bytes(packed.getbuffer())
-
-
-def _after(passes: Iterable[Pass], done: int) -> Iterator[Pass]:
-    """What is left of the passes when `done` frames of them are done."""
-    for one in passes:
-        left = one.frames[done:]
-        done = max(done - len(one.frames), 0)
-        if len(left):
-            yield Pass(left, one.objects)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import bisect
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..model import CheckpointError, Sam2Network
 from ..palette import MAX_ID
-from ..tracking import PromptError, VideoSegmenter
-from ..tracking.passes import plan_passes
+from ..tracking import FrameResult, PromptError, VideoSegmenter
+from ..tracking.archive import pack, unpack
+from ..tracking.passes import Pass, passes_after, plan_passes
 from ..video import VideoError
 from ..video_frames import VideoFrames, open_frames
 from .network import add_network_options, describe_network, load_given_network
@@ -81,7 +82,10 @@ def _segment(given: argparse.Namespace) -> None:
     passes = plan_passes(first, len(frames), given.direction != "backward", given.direction != "forward")
     with run.journal:
         try:
-            run.track(segmenter, passes)
+            total = sum(len(one.frames) for one in passes)
+            segmenter.restore({key: [unpack(one) for one in ones] for key, ones in (run.state or {}).items()})
+            results = _results(segmenter, passes, run.journal.lines)
+            run.record(results, total, lambda done: _state(segmenter, passes, done), "frame")
         except VideoError:
             if run.journal.lines:
                 _write(given, run, frames)  # what lies before the damage is worth having
@@ -89,6 +93,23 @@ def _segment(given: argparse.Namespace) -> None:
         _write(given, run, frames)
     if frames.early_end:
         raise VideoError(f"{frames.early_end}; these were segmented")
+
+
+def _results(
+    segmenter: VideoSegmenter, passes: Sequence[Pass], done: int
+) -> Iterator[tuple[int, FrameResult]]:
+    """Tracks what is left of the passes when `done` frames of them are done."""
+    for rest in passes_after(passes, done):
+        reverse = rest.frames.step < 0
+        yield from segmenter.propagate(rest.frames[0], rest.frames[-1], reverse, rest.objects)
+
+
+def _state(segmenter: VideoSegmenter, passes: Sequence[Pass], done: int) -> dict[int, Any]:
+    """The memories that the frames still to come will read, by object."""
+    reads: set[int] = set()
+    for rest in passes_after(passes, done):
+        reads.update(segmenter.read_behind(rest.frames[0], rest.frames.step < 0))
+    return {key: [pack(one) for one in ones] for key, ones in segmenter.memories(reads).items()}
 
 
 def _frame_of(prompt: FilePrompt, frames: VideoFrames) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 
 import numpy as np
@@ -47,11 +49,12 @@ class FrameBuffer:
 
     def __init__(self, capacity: int, backend: Backend) -> None:
         self._frames: deque[HeldFrame] = deque(maxlen=capacity)
+        self._kept: list[HeldFrame] = []
         self._backend = backend
         self._count = 0
 
-    def push(self, image: NDArray[np.uint8], stamp: int) -> HeldFrame:
-        """Holds a new frame and lets go of the oldest one.
+    def next(self, image: NDArray[np.uint8], stamp: int) -> HeldFrame:
+        """The frame that follows the newest one; it is not held before it is pushed.
 
         Raises:
             StampError: the stamp [ns] is not larger than that of the newest frame.
@@ -63,10 +66,12 @@ class FrameBuffer:
             raise StampError(
                 f"stamp {stamp} ns; allowed: more than the last frame's, {self._frames[-1].stamp} ns"
             )
-        frame = HeldFrame(self._count, stamp, image, self._backend)
+        return HeldFrame(self._count, stamp, image, self._backend)
+
+    def push(self, frame: HeldFrame) -> None:
+        """Holds the `next` frame and lets go of the oldest one."""
         self._frames.append(frame)
-        self._count += 1
-        return frame
+        self._count = frame.index + 1
 
     def find(self, stamp: int | None) -> HeldFrame:
         """The frame of a stamp [ns]; None means the newest.
@@ -78,7 +83,7 @@ class FrameBuffer:
             raise FrameNotHeldError("no frame has arrived yet", None)
         if stamp is None:
             return self._frames[-1]
-        for frame in self._frames:
+        for frame in (*self._kept, *self._frames):
             if frame.stamp == stamp:
                 return frame
         oldest, newest = self._frames[0].stamp, self._frames[-1].stamp
@@ -87,16 +92,27 @@ class FrameBuffer:
             oldest,
         )
 
+    @contextmanager
+    def keep(self, frame: HeldFrame) -> Iterator[None]:
+        """Holds a frame in any case, until the end of the context or of the session."""
+        self._kept.append(frame)
+        try:
+            yield
+        finally:
+            if frame in self._kept:
+                self._kept.remove(frame)
+
     def after(self, frame: HeldFrame) -> list[HeldFrame]:
         """The held frames that are newer than one of them, in order."""
         return [held for held in self._frames if held.index > frame.index]
 
-    def clear(self) -> None:
-        """Lets go of every frame; the next one starts a new session."""
+    def clear(self, passed: int = 0) -> None:
+        """Lets go of every frame; the next one is the first of a session, or follows `passed` others."""
         self._frames.clear()
-        self._count = 0
+        self._kept.clear()
+        self._count = passed
 
     @property
     def stamps(self) -> tuple[int, ...]:
         """Stamps of the held frames [ns], oldest first."""
-        return tuple(frame.stamp for frame in self._frames)
+        return tuple(sorted({frame.stamp for frame in (*self._kept, *self._frames)}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 
@@ -33,3 +34,12 @@ def plan_passes(first_frames: dict[int, int], length: int, forward: bool, backwa
             known = tuple(key for key, first in first_frames.items() if first >= start)
             passes.append(Pass(range(start - 1, end - 1, -1), known))
     return [one for one in passes if len(one.frames)]
+
+
+def passes_after(passes: Iterable[Pass], done: int) -> Iterator[Pass]:
+    """What is left of passes when `done` frames of them are done."""
+    for one in passes:
+        left = one.frames[done:]
+        done = max(done - len(one.frames), 0)
+        if len(left):
+            yield Pass(left, one.objects)

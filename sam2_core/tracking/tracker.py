@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ..backends import Backend
+from .archive import pack, unpack
 from .errors import TooManyObjectsError, UnknownObjectError
 from .frames import FrameBuffer, HeldFrame
 from .memory import MemoryBank
@@ -64,7 +67,7 @@ class StreamingTracker:
 
     @torch.inference_mode()
     def track(self, image: NDArray[np.uint8], stamp: int) -> FrameResult:
-        """Takes the next frame and finds every object on it.
+        """Takes the next frame and finds every object on it; if that fails, the frame is as never taken.
 
         Args:
             image: uint8 `[H, W, 3]`, RGB; held without a copy, so it must not be changed afterwards. The size
@@ -75,10 +78,11 @@ class StreamingTracker:
             StampError: the stamp is not larger than the last one.
             ValueError: the image is not uint8 `[H, W, 3]`.
         """
-        frame = self._frames.push(image, stamp)
+        frame = self._frames.next(image, stamp)
         tracked = list(self._objects.values())
         if tracked:
             self._step(tracked, frame)
+        self._frames.push(frame)
         return FrameResult(stamp, frame.size, tuple(self._result(one, frame) for one in tracked))
 
     @torch.inference_mode()
@@ -143,6 +147,29 @@ class StreamingTracker:
         self._objects.clear()
         self._next_id = 1
 
+    def save(self, frames: int) -> dict[str, Any]:
+        """What tracking needs to go on after the first `frames` frames of the session.
+
+        Plain values and tensors, which `torch.save` writes and `weights_only` loads.
+        """
+        objects = []
+        for one in self._objects.values():
+            memories = (*one.bank.conditioning.values(), *one.bank.recent.values())
+            if known := [pack(memory) for memory in memories if memory.frame < frames]:
+                objects.append({"identity": asdict(one.identity), "memories": known})
+        return {"frames": frames, "objects": objects}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Goes on where another tracker was saved; no frame is held that could be prompted."""
+        self._objects.clear()
+        self._frames.clear(saved["frames"])
+        for one in saved["objects"]:
+            tracked = self._object(TrackedObject(**one["identity"]))
+            for memory in one["memories"]:
+                tracked.bank.put(unpack(memory))
+            self._objects[tracked.identity.id] = tracked
+        self._next_id = max(self._objects, default=0) + 1
+
     def held_frame(self, stamp: int | None = None) -> HeldFrame:
         """A frame that may be prompted, by its stamp [ns]; None means the newest.
 
@@ -150,6 +177,13 @@ class StreamingTracker:
             FrameNotHeldError: the frame is not held.
         """
         return self._frames.find(stamp)
+
+    def keep(self, frame: HeldFrame) -> AbstractContextManager[None]:
+        """Within this context a held frame may still be prompted when newer ones have taken its place.
+
+        An object that starts on it is then tracked again on the newest frames only, from that prompt alone.
+        """
+        return self._frames.keep(frame)
 
     def _find(self, object_id: int) -> _Object:
         if object_id not in self._objects:
@@ -163,7 +197,10 @@ class StreamingTracker:
             raise TooManyObjectsError(
                 f"{len(self._objects)} objects are tracked already; allowed: {limit} at most"
             )
-        identity = TrackedObject(self._next_id, label, frame.stamp)
+        return self._object(TrackedObject(self._next_id, label, frame.stamp))
+
+    def _object(self, identity: TrackedObject) -> _Object:
+        """An object that nothing is remembered of."""
         config = self._backend.config
         # A frame reads so far back, and every held frame may still be tracked again.
         reach = max(config.recent_memories, config.max_pointers - 1)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from interrupts import files_up_to, interrupt
 from random_checkpoint import write_random_checkpoint
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
+from sam2_core.drawing import draw_overlay
 from sam2_core.masks import decode_rle
 from sam2_core.tools.bag import main
-from sam2_core.tools.bag_files import BagError, BagWriter
+from sam2_core.tools.bag_files import BagWriter
 from sam2_core.tools.bag_messages import Messages, nanoseconds
+from sam2_core.tools.journal import FoundObject
 
-HEIGHT, WIDTH, COUNT = 360, 480, 8
+HEIGHT, WIDTH, COUNT = 360, 480, 12
 TOPIC = "/camera/image_raw"
 START = 1_700_000_000_000_000_000
 STEP = 33_333_333
@@ -130,7 +135,7 @@ def error(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_the_topics_are_those_of_the_node(written: Contents) -> None:
     per_object = {f"/sam2/objects/id_{key}/{name}" for key in (2, 7) for name in ("mask", "visibility")}
-    images = {"/sam2/labels", "/sam2/overlay/compressed"}
+    images = {"/sam2/labels", "/sam2/overlay", "/sam2/overlay/compressed"}
     assert written.keys() == {"/sam2/masks", "/sam2/objects"} | images | per_object
 
 
@@ -162,8 +167,21 @@ def test_all_topics_tell_the_same(written: Contents) -> None:
         image = dict(written["/sam2/labels"])[stamp]
         assert image.encoding == "16UC1"
         assert np.array_equal(image.data.view(np.uint16).reshape(HEIGHT, WIDTH), labels)
-        overlay = dict(written["/sam2/overlay/compressed"])[stamp]
-        assert cv2.imdecode(overlay.data, cv2.IMREAD_COLOR).shape == (HEIGHT, WIDTH, 3)
+        overlay = dict(written["/sam2/overlay"])[stamp]
+        assert overlay.encoding == "rgb8"
+        drawn = overlay.data.reshape(HEIGHT, WIDTH, 3)
+        assert np.array_equal(drawn, draw_overlay(picture(round((stamp - START) / STEP)), found(message)))
+        jpeg = cv2.imdecode(dict(written["/sam2/overlay/compressed"])[stamp].data, cv2.IMREAD_COLOR)
+        smooth, expected = (cv2.blur(image, (16, 16)).astype(int) for image in (jpeg[..., ::-1], drawn))
+        assert np.abs(smooth - expected).mean() < 3  # a JPEG keeps little of the noise
+
+
+def found(message: Any) -> list[FoundObject]:
+    """The objects of an `ObjectMasks`."""
+    return [
+        FoundObject(one.id, one.label, one.score, one.predicted_iou, (HEIGHT, WIDTH), one.mask.counts)
+        for one in message.objects
+    ]
 
 
 def test_new_objects_are_announced_with_their_first_stamp(written: Contents) -> None:
@@ -206,8 +224,8 @@ def test_a_missing_topic_is_named_with_those_that_are_there(
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
-        ("frame: 99, points: [[1, 1]]", "bad.yaml:1: frame 99 is not in the bag; allowed: 0 to 7"),
-        ("time: 4, points: [[1, 1]]", "bad.yaml:1: time 4 s is not in the bag; allowed: 0 to 0.233"),
+        ("frame: 99, points: [[1, 1]]", "bad.yaml:1: frame 99 is not in the bag; allowed: 0 to 11"),
+        ("time: 4, points: [[1, 1]]", "bad.yaml:1: time 4 s is not in the bag; allowed: 0 to 0.367"),
         ("frame: 0, points: [[999, 1]]", "bad.yaml:1: point (999, 1); allowed: 0 <= x <= 480"),
         ("frame: 0, point: [[9, 1]]", "bad.yaml:1: unknown field 'point'; allowed: object,"),
     ],
@@ -227,9 +245,40 @@ def test_each_unusable_bag_is_named(folder: Path, tmp_path: Path, capsys: pytest
     (folder / "cut.mcap").write_bytes(data[: len(data) // 2])
     assert main(arguments(folder, "cut.mcap", tmp_path / "out")) == 1
     assert "cut.mcap: not a readable bag (" in error(capsys)
-    (tmp_path / "there").mkdir()
-    assert main(arguments(folder, "mcap", tmp_path / "there")) == 1
-    assert "there exists; allowed: a folder that does not" in error(capsys)
+    assert main(arguments(folder, "mcap", folder / "sqlite3")) == 1
+    assert "sqlite3 is a bag that this tool did not write; allowed: another folder" in error(capsys)
+    assert len(read(folder / "sqlite3")[TOPIC]) == COUNT
+
+
+def test_an_interrupted_run_is_readable_and_goes_on_to_the_same_bag(
+    folder: Path, written: Contents, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "sam2_core.tools.bag", *arguments(folder, "mcap", out)]
+    for frames in (3, 6):  # of 12: the bar tells of several frames at once
+        assert "goes on from here" in interrupt(command, frames, tmp_path)
+        masks = read(out)["/sam2/masks"]
+        assert frames <= len(masks) < COUNT
+        assert texts(masks) == texts(written["/sam2/masks"][: len(masks)])
+    given = arguments(folder, "mcap", out)
+    for _ in range(2):  # and a finished run may be given again
+        assert main(given) == 0
+        contents = read(out)
+        assert {topic: texts(contents[topic]) for topic in contents} == {
+            topic: texts(written[topic]) for topic in contents
+        }
+    assert main([*given, "--storage", "sqlite3"]) == 0
+    assert texts(read(out)["/sam2/masks"]) == texts(written["/sam2/masks"])
+
+
+def test_a_run_with_other_prompts_does_not_mix_with_the_old_one(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "other.yaml").write_text("prompts: [{object: 1, frame: 0, points: [[64, 48]]}]")
+    assert main(arguments(folder, "mcap", tmp_path / "out", prompts="other.yaml")) == 0
+    assert main(arguments(folder, "mcap", tmp_path / "out")) == 1
+    assert "holds a run with another prompts file; allowed: another folder, or --restart" in error(capsys)
+    assert main([*arguments(folder, "mcap", tmp_path / "out"), "--restart"]) == 0
 
 
 def test_what_was_tracked_before_a_broken_chunk_is_readable(
@@ -259,12 +308,31 @@ def _chunks(data: bytes) -> list[int]:
 
 
 def test_a_full_disk_is_told_before_it_spoils_the_bag(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, written: Contents, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = [*arguments(folder, "mcap", tmp_path / "out"), "--min-free", str(10**12)]
-    assert main(given) == 1
+    out = tmp_path / "out"
+    given = arguments(folder, "mcap", out)
+    assert main([*given, "--min-free", str(10**12)]) == 1
     assert "out: No space left on device. What was written so far can be read" in error(capsys)
-    assert read(tmp_path / "out") == {}
+    assert main(given) == 0
+    assert texts(read(out)["/sam2/masks"]) == texts(written["/sam2/masks"])
+
+
+def test_a_file_that_cannot_grow_is_told_and_what_was_tracked_stays_readable(
+    folder: Path, written: Contents, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "sam2_core.tools.bag", *arguments(folder, "mcap", out)]
+    # Enough for the masks, too little for the images.
+    run = subprocess.run(
+        [*command, "--images"], preexec_fn=files_up_to(2_000_000), capture_output=True, text=True
+    )
+    assert run.returncode == 1
+    assert "cannot write" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert len((out / "tracks.jsonl").read_text().splitlines()) == COUNT
+    assert main([*arguments(folder, "mcap", out), "--images"]) == 0
+    assert texts(read(out)["/sam2/labels"]) == texts(written["/sam2/labels"])
 
 
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
@@ -281,5 +349,6 @@ def test_a_bag_that_was_given_up_holds_what_was_written(tmp_path: Path, storage:
     ((stamp, message),) = read(tmp_path / "out")["/a"]
     assert stamp == START
     assert message.header.frame_id == "camera_optical"
-    with pytest.raises(BagError, match="exists; allowed"):
-        BagWriter(tmp_path / "out", storage, messages.typestore, min_free=0)
+    with BagWriter(tmp_path / "out", "mcap", messages.typestore, min_free=0):
+        pass
+    assert read(tmp_path / "out") == {}

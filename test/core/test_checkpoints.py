@@ -284,13 +284,17 @@ def test_tool_tells_and_converts(meta_file: Path, tmp_path: Path, capsys: pytest
     [
         (["info", "nowhere.pt"], "no such file"),
         (["info", __file__], "not a readable PyTorch file|damaged"),
+        (["info", "JUNK"], "junk.pt: not a readable PyTorch file"),
         (["convert", "FILE", "out.onnx"], "allowed: a name in .pt"),
         (["convert", "FILE", "nowhere/out.pt"], "cannot be written"),
     ],
 )
 def test_tool_refuses(
-    meta_file: Path, arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    meta_file: Path, tmp_path: Path, arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = [str(meta_file) if argument == "FILE" else argument for argument in arguments]
+    junk = tmp_path / "junk.pt"
+    junk.write_bytes(b"hello" * 100)  # the unpickler takes it for instructions
+    files = {"FILE": str(meta_file), "JUNK": str(junk)}
+    given = [files.get(argument, argument) for argument in arguments]
     assert tool.main(given) == 1
     assert re.search(told, capsys.readouterr().err)

@@ -1,6 +1,6 @@
 """Objects of a batch do not disturb each other, not even in the last digit, whatever their histories.
 
-In float32 on one thread, at the size that the bundled model is made for.
+In float32 on one thread, at the size that the bundled model is made for; a released model in a slow test.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ def prompts(one: int) -> dict[int, PointPrompt]:
     return given
 
 
-def track(network: Backend, which: Iterable[int]) -> Found:
-    """Tracks some of the objects through the clip."""
+def track(network: Backend, which: Iterable[int], frames: int = len(FRAMES)) -> Found:
+    """Tracks some of the objects through the first frames of the clip."""
     tracker = StreamingTracker(network, TrackerOptions(max_objects=COUNT))
     ids: dict[int, int] = {}
     found: Found = {}
-    for index, image in enumerate(FRAMES):
+    for index, image in enumerate(FRAMES[:frames]):
         result = tracker.track(image, index)
         names = {object_id: one for one, object_id in ids.items()}
         found.update({(index, names[o.id]): (o.score, o.logits) for o in result.objects})
@@ -77,3 +77,9 @@ def test_an_object_has_the_same_bits_in_any_company(
     network: Backend, all_objects: Found, some: tuple[int, ...]
 ) -> None:
     assert_bitwise_equal(all_objects, track(network, some))
+
+
+@pytest.mark.slow
+def test_the_twentieth_object_changes_no_bit_of_the_others_in_a_released_model() -> None:
+    network = EncodedOnce(tracking_network("sam2.1_hiera_tiny", FRAMES[:6], 512, "both signs"))
+    assert_bitwise_equal(track(network, range(COUNT), 6), track(network, range(COUNT - 1), 6))

@@ -51,14 +51,14 @@ def test_masks_are_tracked_until_the_tracker_is_full(network: Sam2Network) -> No
     image = np.random.default_rng(1).integers(0, 255, (*SIZE, 3), np.uint8)
     tracker.track(image, 10)
     records = found((0, 0, 0, 0), (10, 10, 60, 50), (70, 20, 120, 90), (0, 60, 30, 90))
-    started = start_masklets(tracker, records)
+    started = list(start_masklets(tracker, records))
     assert [one.id for one in started] == [1, 2]
     for one, record in zip(started, records[1:], strict=False):
         assert (one.mask & record.mask).sum() > 0.95 * (one.mask | record.mask).sum()
     assert [one.id for one in tracker.track(image, 11).objects] == [1, 2]
-    assert start_masklets(tracker, records) == []
+    assert list(start_masklets(tracker, records)) == []
     with pytest.raises(FrameNotHeldError):
-        start_masklets(StreamingTracker(network), records)
+        next(start_masklets(StreamingTracker(network), records))
 
 
 def test_a_held_frame_is_not_encoded_again(network: Sam2Network) -> None:

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import resource
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from interrupts import heed_interrupts
+from interrupts import files_up_to, interrupt
 from PIL import Image
 from pycocotools import mask as coco_mask
 from random_checkpoint import write_random_checkpoint
@@ -110,32 +104,14 @@ def test_a_finished_run_given_again_changes_nothing(folder: Path, whole: Path) -
     assert tracks(whole) == before
 
 
-def test_an_interrupted_run_goes_on_to_the_same_result(folder: Path, whole: Path) -> None:
-    out, told = folder / "interrupted", folder / "told.txt"
+def test_an_interrupted_run_goes_on_to_the_same_result(folder: Path, whole: Path, tmp_path: Path) -> None:
+    out = folder / "interrupted"
     command = [sys.executable, "-m", "sam2_core.tools.video", *arguments(folder, out)]
-    # One thread, as in this process: with more, sums round in another order.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for frames in (2, 5):  # of 14: the bar tells of several frames at once
-        with (
-            told.open("wb") as stderr,
-            subprocess.Popen(command, stderr=stderr, env=environment, preexec_fn=heed_interrupts) as process,
-        ):
-            while process.poll() is None and tracked(told) < frames:
-                time.sleep(0.002)  # a small part of the time that a frame takes
-            process.send_signal(signal.SIGINT)
-        assert process.returncode == 130, told.read_text()
-        assert "goes on from here" in told.read_text()
-        assert "Traceback" not in told.read_text()
+        assert "goes on from here" in interrupt(command, frames, tmp_path)
     assert main(arguments(folder, out)) == 0
     assert tracks(out) == tracks(whole)
     assert (out / "masks.json").read_bytes() == (whole / "masks.json").read_bytes()
-
-
-def tracked(told: Path) -> int:
-    """How many frames the newest progress bar counts."""
-    return max(
-        map(int, re.findall(r"tracking: .* (\d+)/\d+ ", told.read_text().replace("\r", "\n"))), default=0
-    )
 
 
 def test_a_run_with_other_prompts_does_not_mix_with_the_old_one(
@@ -215,17 +191,13 @@ def test_a_video_that_ends_early_is_segmented_and_told(
     assert len(json.loads((out / "masks.json").read_text())["images"]) == COUNT - 1
 
 
-def _files_up_to(size: int) -> Callable[[], None]:
-    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-
 def test_a_file_that_cannot_grow_is_told_and_what_was_written_stays_readable(
     folder: Path, whole: Path
 ) -> None:
     out = folder / "full"
     command = [sys.executable, "-m", "sam2_core.tools.video", *arguments(folder, out)]
     limit = (whole / "tracks.jsonl").stat().st_size * 2 // 3
-    run = subprocess.run(command, preexec_fn=_files_up_to(limit), capture_output=True, text=True)
+    run = subprocess.run(command, preexec_fn=files_up_to(limit), capture_output=True, text=True)
     assert run.returncode == 1
     assert "cannot write" in run.stderr
     assert "goes on from there" in run.stderr

@@ -12,6 +12,8 @@ from sam2_ros.images import rgb_from_image
 
 # Random weights are sure of nothing: everything that is not empty passes.
 UNSURE = {"points_per_side": 3, "predicted_iou": -1.0, "stability": -1.0, "min_area": 1}
+LONG = UNSURE | {"points_per_side": 20}
+"""In fifty steps."""
 
 
 def test_everything_on_the_newest_frame(robot: Robot) -> None:
@@ -55,4 +57,28 @@ def test_bad_requests_are_refused(robot: Robot) -> None:
         robot.call(robot.client.generate_masks(predicted_iou=1.5))
     with pytest.raises(RequestRefusedError, match="track on the newest frame"):
         robot.call(robot.client.generate_masks(robot.picture(), track=True))
+    assert robot.film().objects == []
+
+
+def test_frames_are_tracked_while_a_search_goes_on(robot: Robot) -> None:
+    robot.film()
+    answer = robot.client.generate_masks(track=True, **LONG)
+    stamps = []
+    while not answer.done():
+        stamps.append(robot.film().header.stamp)
+    found = robot.call(answer)
+    # It was the newest when the search began; far more frames came than are held.
+    assert found.header.stamp not in stamps[2:]
+    assert len(stamps) > 10
+    assert [item.id for item in robot.film().objects] == [item.id for item in found.masks] != []
+
+
+def test_a_search_is_given_up_where_everything_is_forgotten(robot: Robot) -> None:
+    robot.film()
+    answer = robot.client.generate_masks(track=True, **LONG)
+    robot.film()
+    robot.call(robot.client.reset())
+    robot.film()
+    with pytest.raises(RequestRefusedError, match="no frame with stamp"):
+        robot.call(answer)
     assert robot.film().objects == []
