@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ op: Any = opset20  # its annotations know no tensors of a type that is yet to be
 OPSET = opset20.version
 """The newest one that TensorRT 10.3 reads; from 17 on layer norm, from 20 on GELU are operators."""
 
+OLDEST_TORCH = (2, 6)
+"""The first that takes `custom_translation_table`."""
 _SMALL = 1024
 """Tensors of fewer bytes stay in the graph."""
 _ALIGNMENT = 4096
@@ -32,18 +34,9 @@ _HALF = {"fp32": None, "bf16": torch.bfloat16, "fp16-mixed": torch.float16}
 _HEAVY = ("encode_image", "attend_memory", "encode_memory")
 """Stages whose products may be in half precision: the decoder's share of the time is 1 %."""
 
-HISTORIES = {"full": ((7, 16),), "buckets": ((1, 16), (3, 16), (7, 16), (10, 19))}
-"""Maps and pointers for which attend_memory is exported. A stream reads six recent maps and the pointers of
-fifteen recent frames, and one of both per prompted frame: (7, 16) with one of these, (10, 19) with four."""
 
-
-def stage_buckets(objects: Iterable[int], history: str) -> list[Bucket]:
-    """All stages, for each number of objects and each history of `HISTORIES[history]`."""
-    buckets = [Bucket("encode_image")]
-    for count in sorted(set(objects)):
-        buckets += [Bucket("attend_memory", count, *lengths) for lengths in HISTORIES[history]]
-        buckets += [Bucket(s, count) for s in ("decode_tracked", "decode_prompted", "encode_memory")]
-    return buckets
+class ExportError(RuntimeError):
+    """Stages cannot be exported here; the message says why."""
 
 
 def export_stages(
@@ -65,6 +58,7 @@ def export_stages(
         report: is called with each bucket when it is done.
 
     Raises:
+        ExportError: this PyTorch is too old.
         GraphError: a graph holds what TensorRT's parser does not take.
         OSError: the folder cannot be written.
     """
@@ -91,7 +85,9 @@ def export_stages(
 
 
 def export_graph(network: Sam2Network, bucket: Bucket, precision: str = "fp32") -> onnx.ModelProto:
-    """One stage as an ONNX graph, whose inputs and outputs are those of the signature."""
+    """One stage as an ONNX graph, whose inputs and outputs are those of the signature. Raises ExportError."""
+    if tuple(map(int, torch.__version__.split(".")[:2])) < OLDEST_TORCH:
+        raise ExportError(f"PyTorch {torch.__version__} is too old to export; allowed: 2.6 and newer")
     half = _HALF[precision] if bucket.stage in _HEAVY else None
     expected = signature(bucket, network.config)
     inputs = tuple(_example(spec, network.device) for spec in expected.inputs.values())

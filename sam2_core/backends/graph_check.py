@@ -137,8 +137,8 @@ OPERATORS: dict[str, Operator] = {
     "ScatterND": Operator(_NUMBERS, (_attribute("reduction", "none", "none"),)),
     "TopK": Operator(_NUMBERS, (_attribute("sorted", 1, 1), _constant(1, "K"))),
 }
-"""Operators that graphs may have, by docs/operators.md of github.com/onnx/onnx-tensorrt for TensorRT 10: those
-that ours have, and their neighbours. One that is missing is refused; look there before adding it."""
+"""Operators that graphs may have, by docs/operators.md of github.com/onnx/onnx-tensorrt for TensorRT 10: ours
+and their neighbours. One that is missing is refused; look there before adding it."""
 
 
 def check_graph(model: onnx.ModelProto) -> None:

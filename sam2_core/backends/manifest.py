@@ -77,6 +77,18 @@ def read_manifest(folder: Path) -> Manifest:
         raise ManifestError(f"{path} is damaged: {error!r}") from error
 
 
+def check_files(manifest: Manifest, folder: Path) -> None:
+    """Raises ManifestError unless every file of a manifest is there, as it was written."""
+    for graph in manifest.graphs:
+        path = folder / graph.file
+        try:
+            digest = graph_digest(path)
+        except OSError as error:
+            raise ManifestError(f"{error.filename or path} cannot be read: {error.strerror}") from error
+        if digest != graph.sha256:
+            raise ManifestError(f"{path} or {WEIGHTS} beside it was altered or is damaged; export it again")
+
+
 def graph_digest(path: Path) -> str:
     """SHA-256 of an ONNX file and of the weights beside it.
 

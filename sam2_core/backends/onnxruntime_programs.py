@@ -10,8 +10,8 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from ..model import Sam2Config
-from .manifest import Manifest, ManifestError, graph_digest, read_manifest
+from ..model import Sam2Network, state_fingerprint
+from .manifest import Manifest, check_files, read_manifest
 from .programs import Bucket, Program, Signature, signature
 
 PROVIDERS = {
@@ -20,6 +20,7 @@ PROVIDERS = {
     "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
 }
 """ONNX Runtime's execution providers by name: each takes what those before it leave."""
+VERSION: str = onnxruntime.__version__
 _NUMPY_TYPES = {torch.float32: np.float32, torch.int64: np.int64, torch.bool: np.bool_}
 
 
@@ -75,20 +76,21 @@ class OnnxRuntimeProgram:
                 element = _NUMPY_TYPES[spec.dtype]
                 self._binding.bind_input(name, *self._device, element, spec.shape, address)
                 self._bound[name] = address
+        if self._device[0] == "cuda":
+            # ONNX Runtime has a stream of its own.
+            torch.cuda.current_stream().synchronize()
         self._session.run_with_iobinding(self._binding)
         return self._outputs
 
 
 def load_programs(
-    folder: Path, config: Sam2Config, fingerprint: str, device: torch.device, provider: str, threads: int
+    folder: Path, network: Sam2Network, provider: str, threads: int
 ) -> tuple[dict[Bucket, Program], Manifest]:
     """The exported stages of a folder, ready to run.
 
     Args:
         folder: what `sam2-export` wrote.
-        config: of the model that they must be of.
-        fingerprint: of its checkpoint.
-        device: where tensors lie.
+        network: which model they must be of, in float32; on the device where tensors lie.
         provider: one of `PROVIDERS`.
         threads: that compute on a CPU.
 
@@ -96,25 +98,21 @@ def load_programs(
         ManifestError: there is no manifest, or a file is missing or altered.
         OnnxRuntimeError: they are of another model, or ONNX Runtime cannot execute them.
     """
-    manifest = read_manifest(folder)
-    found = (manifest.model, manifest.image_size, manifest.fingerprint)
-    wanted = (config.name, config.image_size, fingerprint)
-    if found != wanted:
-        raise OnnxRuntimeError(f"{folder} holds the model {_named(*found)}, not {_named(*wanted)}")
     missing = set(PROVIDERS[provider]) - set(onnxruntime.get_available_providers())
     if missing:
         raise OnnxRuntimeError(f"this onnxruntime comes without {', '.join(sorted(missing))}")
+    manifest = read_manifest(folder)
+    config = network.config
+    found = (manifest.model, manifest.image_size, manifest.fingerprint)
+    wanted = (config.name, config.image_size, state_fingerprint(network.state_dict()))
+    if found != wanted:
+        raise OnnxRuntimeError(f"{folder} holds {_named(*found)}, not {_named(*wanted)}")
+    check_files(manifest, folder)
     programs: dict[Bucket, Program] = {}
     for graph in manifest.graphs:
-        path = folder / graph.file
-        try:
-            intact = graph_digest(path) == graph.sha256
-        except OSError as error:
-            raise ManifestError(f"{path} cannot be read: {error}") from error
-        if not intact:
-            raise ManifestError(f"{path} was altered or is damaged; export it again")
+        expected = signature(graph.bucket, config)
         programs[graph.bucket] = OnnxRuntimeProgram(
-            path, signature(graph.bucket, config), device, PROVIDERS[provider], threads
+            folder / graph.file, expected, network.device, PROVIDERS[provider], threads
         )
     return programs, manifest
 
