@@ -142,7 +142,7 @@ def _exported(options: BackendOptions, network: Sam2Network, report: Callable[[s
     found = find_exported_stages(network, "fp32", buckets)
     if found:
         return found
-    if options.backend == "auto" and not options.may_export:
+    if options.backend != "onnxruntime" and not options.may_export:
         raise BackendUnavailableError(
             "its graphs are not there yet; --backend onnxruntime exports them once, which takes a minute"
         )
