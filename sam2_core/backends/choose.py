@@ -18,10 +18,13 @@ BACKENDS = ("auto", "torch", "onnxruntime", "tensorrt")
 """What a user may ask for."""
 PROVIDERS = ("auto", "cpu", "cuda", "tensorrt")
 """ONNX Runtime's execution providers that a user may ask for; auto: that of the device."""
-CPU_OBJECTS = (1, 2, 3, 4)
-"""Numbers of objects for which stages are exported for a CPU, where room for one too many costs its time."""
-LONG_HISTORY = (Bucket("attend_memory", 1, *HISTORIES["buckets"][-1]),)
-"""For objects with several prompted frames, one after the other."""
+CPU_BUCKETS = (
+    *(bucket for bucket in stage_buckets((1, 2, 3), "full") if bucket.stage != "decode_prompted"),
+    Bucket("decode_prompted"),
+    Bucket("attend_memory", 1, *HISTORIES["buckets"][-1]),
+)
+"""What is exported for a CPU, where room for one object too many costs its time, and more at once gain nothing:
+all small numbers of tracked objects, and one by one what is rarer, prompts and long histories."""
 
 
 class BackendUnavailableError(RuntimeError):
@@ -138,7 +141,7 @@ def _exported(options: BackendOptions, network: Sam2Network, report: Callable[[s
         from .export_cache import exported_stages, find_exported_stages
     except ImportError as error:
         raise BackendUnavailableError(f"{error}; pip install onnx onnxscript") from error
-    buckets = [*stage_buckets(CPU_OBJECTS, "full"), *LONG_HISTORY]
+    buckets = CPU_BUCKETS
     found = find_exported_stages(network, "fp32", buckets)
     if found:
         return found
