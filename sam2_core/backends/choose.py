@@ -23,7 +23,7 @@ CPU_BUCKETS = (
     Bucket("decode_prompted"),
     Bucket("attend_memory", 1, *HISTORIES["buckets"][-1]),
 )
-"""What is exported for a CPU, where room for an object too many costs its time, and more at once gain nothing:
+"""What is exported for a CPU, where unused room costs its time, and many objects at once gain nothing:
 all small numbers of tracked objects, and one by one what is rarer, prompts and long histories."""
 
 
