@@ -19,11 +19,11 @@ setup(
     # sam2-bag writes these messages.
     data_files=[("share/sam2_ros/msg", [str(path.relative_to(ROOT)) for path in ROOT.glob("msg/*.msg")])],
     install_requires=requirements("core"),
-    extras_require={"training": requirements("training")},
+    extras_require={name: requirements(name) for name in ("acceleration", "training")},
     entry_points={
         "console_scripts": [
             f"sam2-{tool} = sam2_core.tools.{tool}:main"
-            for tool in ("bag", "eval", "image", "model", "train", "video")
+            for tool in ("bag", "eval", "export", "image", "model", "train", "video")
         ]
     },
 )

@@ -1,10 +1,17 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and where those go that can be made again."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+def cache_folder(kind: str) -> Path:
+    """`$XDG_CACHE_HOME/sam2_ros/<kind>`: where things are kept that can be made again."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "sam2_ros" / kind
 
 
 @contextmanager

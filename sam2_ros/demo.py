@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from sam2_core.backends import BACKENDS
 from sam2_core.scenes.rendering import RenderingUnavailableError
 from sam2_core.video import FrameReader, VideoError
 from sam2_ros.camera_simulator import MAX_OBJECTS, load_clip
@@ -58,6 +59,7 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--model", default="", metavar="NAME", help="(the checkpoint's; sam2_pico without one)"
     )
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="weights (the bundled ones)")
+    parser.add_argument("--backend", choices=BACKENDS, default="auto", help="what runs the network (auto)")
     parser.add_argument("--out", type=Path, default=Path("demo_output"), metavar="DIR", help="(demo_output)")
     options = parser.parse_args(arguments)
     if options.click and not (options.video or options.camera):
@@ -134,6 +136,7 @@ def _film(programs: Programs, options: argparse.Namespace, source: _Source, dire
         "image_topics": [_IMAGES],
         "model": options.model,
         "checkpoint": str(options.checkpoint.resolve()) if options.checkpoint else "",
+        "backend": options.backend,
         # Before the first click frames pass at the camera's rate: a client that starts slowly has 2 s.
         "held_frames": 64,
     }

@@ -23,8 +23,8 @@ from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
+from sam2_core.backends import BackendOptions, load_backend
 from sam2_core.heap import keep_freed_memory
-from sam2_core.model import load_network
 from sam2_core.tracking import ImageSegmenter, StreamingTracker, TrackerOptions
 from sam2_ros import parameters as settings
 from sam2_ros.automatic import GenerationService
@@ -150,24 +150,33 @@ class Sam2Node(LifecycleNode):
         source = parameters.checkpoint or "bundled weights"
         self.get_logger().info(f"loading {parameters.model or 'the model'} from {source} on {device} ...")
         started = time.monotonic()
-        network = load_network(
-            parameters.model, parameters.checkpoint, precision=parameters.precision, device=device
+        options = BackendOptions(
+            backend=parameters.backend,
+            model=parameters.model,
+            checkpoint=parameters.checkpoint,
+            precision=parameters.precision,
+            device=device,
+            threads=parameters.torch_threads,
+            exported=parameters.exported,
+            provider=parameters.onnxruntime_provider,
+            may_export=True,
         )
-        weights = sum(parameter.numel() for parameter in network.parameters())
+        loaded = load_backend(options, self.get_logger().info)
+        weights = sum(parameter.numel() for parameter in loaded.network.parameters())
         self.get_logger().info(
             f"loaded {weights / 1e6:.1f} M weights in {time.monotonic() - started:.1f} s; "
-            f"the heavy stages run in {network.precision}"
+            f"the network runs in {loaded.name}: {loaded.reason}"
         )
 
         inference = InferenceThread(parameters.torch_threads)
-        options = TrackerOptions(max_objects=parameters.max_objects, held_frames=parameters.held_frames)
+        limits = TrackerOptions(max_objects=parameters.max_objects, held_frames=parameters.held_frames)
         cameras = {
             name: Camera(
                 self,
                 name,
                 topic,
                 self._prefixes[name],
-                StreamingTracker(network, options),
+                StreamingTracker(loaded.backend, limits),
                 lambda: self.parameters,
                 inference.notify,
             )
@@ -175,13 +184,15 @@ class Sam2Node(LifecycleNode):
         }
         inference.serve(list(cameras.values()))
         identity = {
-            "model": network.config.name,
+            "model": loaded.network.config.name,
             "checkpoint": source,
             "weights [M]": f"{weights / 1e6:.2f}",
-            "backend": f"torch {torch.__version__}",
+            "backend": loaded.name,
+            "backend: why": loaded.reason,
+            **{f"backend: {stage}": executor for stage, executor in loaded.stages.items()},
             "device": device,
         }
-        return _Loaded(inference, ImageSegmenter(network), cameras, identity)
+        return _Loaded(inference, ImageSegmenter(loaded.backend), cameras, identity)
 
     # callbacks
 

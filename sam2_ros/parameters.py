@@ -13,6 +13,7 @@ from rclpy.exceptions import InvalidTopicNameException
 from rclpy.parameter import Parameter
 from rclpy.validate_topic_name import validate_topic_name
 
+from sam2_core.backends.choose import BACKENDS, PROVIDERS
 from sam2_core.model import PRECISIONS
 
 #: When a parameter may change: never after the start, only before the weights are loaded, at any time.
@@ -76,6 +77,22 @@ class Parameters:
             "numbers of the heavy stages; auto: bfloat16 for released models on CPUs that multiply it",
             UNCONFIGURED,
             choices=PRECISIONS,
+        ),
+    )
+    backend: str = field(
+        default="auto",
+        metadata=_about(
+            "what runs the network; auto: the fastest that works here", UNCONFIGURED, choices=BACKENDS
+        ),
+    )
+    exported: str = field(
+        default="",
+        metadata=_about("folder of sam2-export; empty: exported when needed, into the cache", UNCONFIGURED),
+    )
+    onnxruntime_provider: str = field(
+        default="auto",
+        metadata=_about(
+            "execution provider of ONNX Runtime; auto: the device's", UNCONFIGURED, choices=PROVIDERS
         ),
     )
     torch_threads: int = field(

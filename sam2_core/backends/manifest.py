@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 from ..files import replacing
 from .programs import Bucket
 
 MANIFEST = "manifest.json"
+WEIGHTS = "weights.bin"
+"""The large tensors of all graphs of a folder, as ONNX's external data."""
 EXPORT_PRECISIONS = ("fp32", "bf16", "fp16-mixed")
 """In which numbers the heavy stages of an exported graph compute; what stays float32 is in the graph."""
 
@@ -27,7 +30,7 @@ class ExportedGraph:
     file: str
     """Relative to the manifest."""
     sha256: str
-    """Of the file, its external data (if there is any, in `<file>.data`) included."""
+    """Of the file and of the weights beside it (`graph_digest`)."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +77,36 @@ def read_manifest(folder: Path) -> Manifest:
         raise ManifestError(f"{path} is damaged: {error!r}") from error
 
 
+def check_files(manifest: Manifest, folder: Path) -> None:
+    """Raises ManifestError unless every file of a manifest is there, as it was written."""
+    for graph in manifest.graphs:
+        path = folder / graph.file
+        try:
+            digest = graph_digest(path)
+        except OSError as error:
+            raise ManifestError(f"{error.filename or path} cannot be read: {error.strerror}") from error
+        if digest != graph.sha256:
+            raise ManifestError(f"{path} or {WEIGHTS} beside it was altered or is damaged; export it again")
+
+
 def graph_digest(path: Path) -> str:
-    """SHA-256 of an ONNX file and of its external data.
+    """SHA-256 of an ONNX file and of the weights beside it.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: a file cannot be read.
     """
-    digest = hashlib.sha256(path.read_bytes())
-    data = path.with_name(path.name + ".data")
-    if data.is_file():
-        digest.update(data.read_bytes())
-    return digest.hexdigest()
+    weights = path.parent / WEIGHTS
+    state = weights.stat()
+    return hashlib.sha256(
+        path.read_bytes() + _file_digest(weights, state.st_size, state.st_mtime_ns)
+    ).hexdigest()
+
+
+@cache
+def _file_digest(path: Path, size: int, modified: int) -> bytes:
+    """SHA-256 of a file, computed once for all the graphs that share it, as long as it stays the same."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.digest()

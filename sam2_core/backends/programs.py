@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -41,6 +41,20 @@ class Bucket:
         if self.maps:
             parts += [f"k{self.maps}", f"p{self.pointers}"]
         return "_".join(parts)
+
+
+HISTORIES = {"full": ((7, 16),), "buckets": ((1, 16), (3, 16), (7, 16), (10, 19))}
+"""Maps and pointers for which attend_memory is exported. A stream reads six recent maps and the pointers of
+fifteen recent frames, and one of both per prompted frame: (7, 16) with one of these, (10, 19) with four."""
+
+
+def stage_buckets(objects: Iterable[int], history: str) -> list[Bucket]:
+    """All stages, for each number of objects and each history of `HISTORIES[history]`."""
+    buckets = [Bucket("encode_image")]
+    for count in sorted(set(objects)):
+        buckets += [Bucket("attend_memory", count, *lengths) for lengths in HISTORIES[history]]
+        buckets += [Bucket(s, count) for s in ("decode_tracked", "decode_prompted", "encode_memory")]
+    return buckets
 
 
 @dataclass(frozen=True)

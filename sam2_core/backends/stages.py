@@ -212,7 +212,7 @@ class AttendMemory(_Stage):
         self._keep(
             sine_embedding=0.1 * network.sine_embedding,
             sine_memory=network.sine_memory,
-            time_rows=network.maskmem_tpos_enc[:, 0],
+            time_rows=network.maskmem_tpos_enc[:, 0, 0],
             frequencies=frequencies(self.config.hidden_dim // 2).to(network.device),
             cos=torch.cat((attention.cos.repeat(bucket.maps, 1), attention.cos.new_ones(pointers))),
             sin=torch.cat((attention.sin.repeat(bucket.maps, 1), attention.sin.new_zeros(pointers))),
@@ -234,7 +234,7 @@ class AttendMemory(_Stage):
         pointers = torch.where(pointer_valid[..., None], pointers, 0.0)
         pointers = pointers.unflatten(2, (splits, -1))
         values = torch.cat([maps.flatten(1, 2), pointers.flatten(1, 2)], dim=1)
-        maps = maps + self.sine_memory + self.time_rows[rows]
+        maps = maps + self.sine_memory + F.embedding(rows, self.time_rows)[:, :, None]
         if self.config.generation == "2.1":
             time = offsets[..., None] / (self.config.max_pointers - 1) * self.frequencies
             encoded = self.project_time(torch.cat((time.sin(), time.cos()), dim=-1))

@@ -1,6 +1,6 @@
 """The network: stateless modules and their configurations; knows nothing of time."""
 
-from .checkpoint import Checkpoint, CheckpointError, read_checkpoint, write_checkpoint
+from .checkpoint import Checkpoint, CheckpointError, read_checkpoint, state_fingerprint, write_checkpoint
 from .config import CONFIGS, HieraConfig, Sam2Config
 from .image_network import DecodedMasks, ImageFeatures, ImageNetwork
 from .loading import find_checkpoint, load_image_network, load_network
@@ -27,5 +27,6 @@ __all__ = [
     "load_image_network",
     "load_network",
     "read_checkpoint",
+    "state_fingerprint",
     "write_checkpoint",
 ]

@@ -57,13 +57,18 @@ class Checkpoint:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over names, types, shapes and bytes in order of name: the same in every kind of file."""
-        digest = hashlib.sha256()
-        for key in sorted(self.state):
-            value = self.state[key].contiguous()
-            digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
-            digest.update(value.flatten().view(torch.uint8).numpy().data)
-        return digest.hexdigest()
+        """The same in every kind of file (`state_fingerprint`)."""
+        return state_fingerprint(self.state)
+
+
+def state_fingerprint(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes of weights, in order of name."""
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        value = state[key].cpu().contiguous()
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def read_checkpoint(path: Path, model: str = "") -> Checkpoint:

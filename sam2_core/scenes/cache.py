@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from sam2_core import files
 from sam2_core.scenes.scene import Scene
 
 GENERATOR_VERSION = 3  # raise it with every change of what the generators draw
@@ -23,8 +23,7 @@ SceneT = TypeVar("SceneT", bound=Scene)
 
 def cache_folder() -> Path:
     """Where rendered scenes are kept."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "sam2_ros" / "scenes"
+    return files.cache_folder("scenes")
 
 
 def load_or_render(kind: type[SceneT], key: dict[str, Any], render: Callable[[], SceneT]) -> SceneT:

@@ -17,7 +17,7 @@ from ..tracking import FrameResult, ObjectResult, PromptError, StreamingTracker,
 from .bag_files import BagError, BagImage, BagImages, BagWriter, is_bag, require_free
 from .bag_messages import MessageDefinitionsError, Messages, nanoseconds
 from .journal import FoundObject, Journal
-from .network import add_network_options, describe_network, load_given_network
+from .network import add_backend_options, add_network_options, describe_network, load_given_backend
 from .program import run_program
 from .prompts_file import FORMAT, FilePrompt, PromptsFileError, read_prompts
 from .run import Run, RunError, is_run
@@ -74,17 +74,17 @@ def _track(given: argparse.Namespace) -> None:
     file = read_prompts(given.prompts)
     if is_bag(given.out) and not is_run(given.out):
         raise BagError(f"{given.out} is a bag that this tool did not write; allowed: another folder")
-    network = load_given_network(given)
+    loaded = load_given_backend(given)
     messages = Messages()
     with BagImages(given.bag, given.topic) as images:
         _check(file.prompts, images)
         identity = {
             "bag": f"{given.bag.resolve()}, {len(images)} images on {given.topic}",
             "prompts file": file.digest,
-            "model": describe_network(network),
+            "model": describe_network(loaded.network),
         }
         run = Run(given.out, identity, given.restart, given.device)
-        session = _Session(StreamingTracker(network, _options(file.prompts)), file.prompts, run.state)
+        session = _Session(StreamingTracker(loaded.backend, _options(file.prompts)), file.prompts, run.state)
         reserve = given.min_free * _MEGABYTE
         with run.journal as journal:
             try:
@@ -255,6 +255,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--restart", action="store_true", help="forget the run that is in OUT")
     add_network_options(parser)
+    add_backend_options(parser)
     return parser
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import zlib
 
 import torch
 
+from ..backends.choose import BACKENDS, PROVIDERS, BackendOptions, LoadedBackend, load_backend
 from ..model import PRECISIONS, Sam2Network, load_network
 
 
@@ -35,6 +37,43 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
 def load_given_network(given: argparse.Namespace) -> Sam2Network:
     """The network of the options. Raises CheckpointError."""
     return load_network(given.model, given.checkpoint, given.image_size, given.precision, given.device)
+
+
+def add_backend_options(parser: argparse.ArgumentParser) -> None:
+    """Adds --backend, --exported and --provider, for tools that track."""
+    options = parser.add_argument_group("what runs the network")
+    options.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default="auto",
+        help="auto: the fastest that is ready; one that does not work here gives way (default: auto)",
+    )
+    options.add_argument(
+        "--exported",
+        default="",
+        metavar="DIR",
+        help="what sam2-export wrote (default: --backend onnxruntime exports by itself, once)",
+    )
+    options.add_argument(
+        "--provider", choices=PROVIDERS, default="auto", help="of ONNX Runtime (default: the device's)"
+    )
+
+
+def load_given_backend(given: argparse.Namespace) -> LoadedBackend:
+    """The network of the options and what runs it; says on stderr what that is. Raises CheckpointError."""
+    options = BackendOptions(
+        backend=given.backend,
+        model=given.model,
+        checkpoint=given.checkpoint,
+        image_size=given.image_size,
+        precision=given.precision,
+        device=given.device,
+        exported=given.exported,
+        provider=given.provider,
+    )
+    loaded = load_backend(options, lambda line: print(line, file=sys.stderr))
+    print(f"the network runs in {loaded.name}: {loaded.reason}", file=sys.stderr)
+    return loaded
 
 
 def describe_network(network: Sam2Network) -> str:

@@ -16,7 +16,7 @@ from ..tracking.archive import pack, unpack
 from ..tracking.passes import Pass, passes_after, plan_passes
 from ..video import VideoError
 from ..video_frames import VideoFrames, open_frames
-from .network import add_network_options, describe_network, load_given_network
+from .network import add_backend_options, add_network_options, describe_network, load_given_backend
 from .outputs import write_coco, write_film, write_palette_images
 from .program import named, run_program
 from .prompts_file import FORMAT, FilePrompt, PromptsFile, PromptsFileError, read_prompts
@@ -69,15 +69,15 @@ def _segment(given: argparse.Namespace) -> None:
     file = read_prompts(given.prompts)
     frames = open_frames(given.video, given.rate)
     placed = [(_frame_of(one, frames), one) for one in file.prompts]
-    network = load_given_network(given)
-    segmenter = VideoSegmenter(network, frames)
+    loaded = load_given_backend(given)
+    segmenter = VideoSegmenter(loaded.backend, frames)
     for frame, one in placed:
         try:
             segmenter.add_prompt(frame, one.prompt, one.object_id, one.label, clear_previous=False)
         except PromptError as error:
             raise one.fails(error) from error
 
-    run = Run(given.out, _identity(given, file, frames, network), given.restart, given.device)
+    run = Run(given.out, _identity(given, file, frames, loaded.network), given.restart, given.device)
     first = {one.id: segmenter.prompted_frames(one.id)[0] for one in segmenter.objects}
     passes = plan_passes(first, len(frames), given.direction != "backward", given.direction != "forward")
     with run.journal:
@@ -186,6 +186,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--restart", action="store_true", help="forget the run that is in DIR")
     add_network_options(parser)
+    add_backend_options(parser)
     return parser
 
 

@@ -36,11 +36,14 @@ FRAME_PERIOD = 33_000_000  # [ns]
 
 
 class TrackerProcess:
-    """`python -m sam2_ros.node` in a namespace, with some parameters; a context manager that ends it."""
+    """`python -m sam2_ros.node` in a namespace, with some parameters; a context manager that ends it.
+
+    Its backend is torch, unless the parameters say otherwise: exporting for a faster one takes a minute.
+    """
 
     def __init__(self, log: Path, parameters: Mapping[str, object], namespace: str = "/") -> None:
         self.log = log
-        arguments = ros_arguments(parameters, {"__ns": namespace})
+        arguments = ros_arguments({"backend": "torch", **parameters}, {"__ns": namespace})
         command = [sys.executable, "-m", "sam2_ros.node", *arguments]
         with log.open("wb") as output:
             self.process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)

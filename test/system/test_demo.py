@@ -49,7 +49,8 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def demo(*arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "sam2_ros.demo", *map(str, arguments)],
+        # Exporting for a faster backend takes a minute.
+        [sys.executable, "-m", "sam2_ros.demo", "--backend", "torch", *map(str, arguments)],
         env=isolated_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,0 +1,76 @@
+"""Exported stages that are made when they are first needed, and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import onnx
+import onnxscript
+import torch
+
+from ..files import cache_folder
+from ..model import Sam2Network, state_fingerprint
+from .export import export_stages
+from .manifest import ManifestError, check_files, read_manifest
+from .programs import Bucket
+
+
+def find_exported_stages(network: Sam2Network, precision: str, buckets: Sequence[Bucket]) -> Path | None:
+    """The folder that `exported_stages` has made, as long as it is intact."""
+    folder = _folder(network, precision, buckets)
+    try:
+        check_files(read_manifest(folder), folder)
+    except ManifestError:
+        return None
+    return folder
+
+
+def exported_stages(
+    network: Sam2Network, precision: str, buckets: Sequence[Bucket], report: Callable[[Bucket], None]
+) -> Path:
+    """The folder with the exported stages of a network, which is made where it is not there yet or damaged.
+
+    Args:
+        network: in float32.
+        precision: one of `EXPORT_PRECISIONS`.
+        buckets: that are needed.
+        report: is called with each bucket that had to be exported.
+
+    Raises:
+        ExportError, GraphError: the stages cannot be exported.
+        OSError: the folder cannot be written.
+    """
+    if found := find_exported_stages(network, precision, buckets):
+        return found
+    folder = _folder(network, precision, buckets)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix="partial-", dir=folder.parent))
+    try:
+        export_stages(network, state_fingerprint(network.state_dict()), partial, precision, buckets, report)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    except OSError:
+        if not find_exported_stages(
+            network, precision, buckets
+        ):  # otherwise another process has made it meanwhile
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def _folder(network: Sam2Network, precision: str, buckets: Sequence[Bucket]) -> Path:
+    """Changes with everything on which the graphs depend: also with the code that makes them."""
+    here = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in (*sorted((here.parent / "model").glob("*.py")), here / "stages.py", here / "export.py"):
+        digest.update(path.read_bytes())
+    config, fingerprint = network.config, state_fingerprint(network.state_dict())
+    digest.update(repr([config, fingerprint, *(bucket.name for bucket in buckets)]).encode())
+    digest.update(repr([torch.__version__, onnx.__version__, onnxscript.__version__]).encode())
+    name = f"{config.name}-{config.image_size}-{precision}-{digest.hexdigest()[:16]}"
+    return cache_folder("stages") / name

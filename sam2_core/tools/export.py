@@ -1,0 +1,111 @@
+"""sam2-export: a model's stages as ONNX graphs, for ONNX Runtime and TensorRT."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ..backends.manifest import EXPORT_PRECISIONS, MANIFEST
+from ..backends.programs import HISTORIES, stage_buckets
+from ..model import CheckpointError, load_network, state_fingerprint
+from .program import named, run_program
+
+_DESCRIPTION = """\
+Writes the stages of a model as ONNX graphs of fixed shapes, with the weights that they share and a manifest.
+The node and the tools read the folder (parameter exported, option --exported); where none is given, they
+export by themselves what they need, once. Needs onnx and onnxscript.
+"""
+
+
+class _UsageError(ValueError):
+    """The command does not make sense; the message says why."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the tool; returns the exit status: 0, or another one after an error was told."""
+    given = _parser().parse_args(arguments)
+    try:
+        from ..backends.export import ExportError
+        from ..backends.graph_check import GraphError
+    except ImportError as error:
+        print(f"sam2-export: {error}; pip install onnx onnxscript", file=sys.stderr)
+        return 1
+    return run_program(
+        "sam2-export",
+        lambda: _export(given),
+        errors=(CheckpointError, ExportError, GraphError, _UsageError),
+        explain=lambda error: f"cannot write{named(error)}: {error.strerror}",
+        interrupted="what is in the folder is of no use",
+    )
+
+
+def _export(given: argparse.Namespace) -> None:
+    from ..backends.export import export_stages
+
+    if given.out.exists() and any(given.out.iterdir()) and not (given.out / MANIFEST).exists():
+        raise _UsageError(
+            f"--out {given.out} holds something else; allowed: a new folder, or exported stages"
+        )
+    network = load_network(given.model, given.checkpoint, given.image_size)
+    buckets = stage_buckets(given.objects, given.history)
+    # Until the new graphs are complete, there is no manifest, and so nothing that could be used.
+    (given.out / MANIFEST).unlink(missing_ok=True)
+    with tqdm(total=len(buckets), desc="exporting", unit="graph") as bar:
+        fingerprint = state_fingerprint(network.state_dict())
+        export_stages(network, fingerprint, given.out, given.precision, buckets, lambda _: bar.update())
+    size = sum(path.stat().st_size for path in given.out.iterdir())
+    print(f"{len(buckets)} graphs of {network.config.name} in {given.precision}, {size / 1e6:.0f} MB")
+
+
+def _objects(text: str) -> list[int]:
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = [0]
+    if min(numbers) < 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}; allowed: whole numbers from 1 on, with commas between them"
+        )
+    return numbers
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sam2-export",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the graphs")
+    parser.add_argument("--model", default="", metavar="NAME", help="model (default: the checkpoint's own)")
+    parser.add_argument(
+        "--checkpoint", default="", metavar="FILE", help="weights (default: those of the package)"
+    )
+    parser.add_argument("--image-size", type=int, metavar="PX", help="its input (default: the model's own)")
+    parser.add_argument(
+        "--precision",
+        choices=EXPORT_PRECISIONS,
+        default="fp32",
+        help="of the products in the heavy stages; the rest is in float32 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--objects",
+        type=_objects,
+        default=[1, 2, 4, 8],
+        metavar="LIST",
+        help="numbers of objects for which there are graphs (default: 1,2,4,8)",
+    )
+    parser.add_argument(
+        "--history",
+        choices=sorted(HISTORIES),
+        default="full",
+        help="one graph for all lengths of the memory, or several (default: %(default)s)",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

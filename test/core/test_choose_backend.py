@@ -1,0 +1,105 @@
+"""The backend that a user asks for, or the fastest; what does not work gives way, and says why."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from sam2_core import backends
+from sam2_core.backends import BackendOptions, choose, load_backend
+from sam2_core.backends.programs import Bucket
+from sam2_core.backends.staged import StagedBackend
+from sam2_core.files import cache_folder
+from sam2_core.model import Sam2Network
+
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def _few_graphs(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of the tests' own, and no more graphs than they need."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    monkeypatch.setattr(choose, "CPU_BUCKETS", (Bucket("encode_image"), Bucket("encode_memory")))
+
+
+def load(**options: object) -> choose.LoadedBackend:
+    return load_backend(BackendOptions(image_size=SIZE, **options))  # type: ignore[arg-type]
+
+
+def test_torch_is_there_always() -> None:
+    loaded = load(backend="torch")
+    assert isinstance(loaded.backend, Sam2Network)
+    assert loaded.name.startswith("torch ")
+    assert loaded.reason == "asked for"
+    assert set(loaded.stages.values()) == {"torch"}
+
+
+def test_auto_does_not_wait_unless_it_may(cache: Path) -> None:
+    loaded = load_backend(BackendOptions(image_size=96))
+    assert loaded.backend is loaded.network
+    assert "onnxruntime is not used: its graphs are not there yet" in loaded.reason
+
+
+def test_onnxruntime_exports_once_and_auto_takes_it_from_then_on() -> None:
+    told: list[str] = []
+    loaded = load_backend(BackendOptions(backend="onnxruntime", image_size=SIZE), told.append)
+    assert isinstance(loaded.backend, StagedBackend)
+    assert loaded.name.startswith("ONNX Runtime ")
+    assert loaded.reason == "asked for"
+    assert told[0].startswith("exporting 2 graphs")
+    assert told[-1].endswith("(2 of 2)")
+
+    told.clear()
+    loaded = load_backend(BackendOptions(image_size=SIZE), told.append)
+    assert isinstance(loaded.backend, StagedBackend)
+    assert loaded.reason == "the fastest on cpu"
+    assert not told
+    assert "ONNX Runtime" in loaded.stages["encode_image"]
+    assert loaded.stages["attend_memory"] == "torch"
+
+    # A damaged file in the cache is exported anew.
+    graph = next(cache_folder("stages").glob(f"*/{Bucket('encode_image').name}.onnx"))
+    graph.write_bytes(b"damaged")
+    assert "not there yet" in load().reason
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"backend": "tensorrt"}, "tensorrt is not used: "),
+        ({"backend": "onnxruntime", "exported": "/nowhere"}, "/nowhere/manifest.json: there is no such file"),
+        ({"backend": "onnxruntime", "precision": "bfloat16"}, "torch computes in bfloat16"),
+        ({"backend": "onnxruntime", "provider": "cuda"}, "the provider cuda does not work on the device cpu"),
+    ],
+)
+def test_what_does_not_work_gives_way_and_says_why(options: dict[str, str], reason: str) -> None:
+    loaded = load(**options)
+    assert loaded.backend is loaded.network or options["backend"] == "tensorrt"
+    assert reason in loaded.reason
+
+
+@pytest.mark.parametrize("missing", ["onnxruntime", "onnxscript"])
+def test_what_is_not_installed_gives_way(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("sam2_core.backends.")]:
+        if name.rsplit(".", 1)[1] in ("onnxruntime_programs", "export", "export_cache"):
+            monkeypatch.delitem(sys.modules, name)
+            monkeypatch.delattr(backends, name.rsplit(".", 1)[1], raising=False)
+    monkeypatch.setitem(sys.modules, missing, None)
+    loaded = load(backend="onnxruntime")
+    assert loaded.backend is loaded.network
+    assert missing in loaded.reason
+    assert "pip install" in loaded.reason
+
+
+def test_an_unknown_backend_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match="backend 'fast' is unknown; allowed: auto, torch, onnxruntime, tensorrt"
+    ):
+        BackendOptions(backend="fast")
