@@ -3,7 +3,7 @@
 A camera and a listener to every output run in processes of their own; the node runs in this one, so that
 the clocks of its threads can be read:
 
-    python benchmark/node_overhead.py [--frames 300] [--objects 3] [--checkpoint FILE]
+    python benchmark/node_overhead.py [--frames 300] [--objects 3] [--checkpoint FILE] [--device cuda]
 
 Prints, as medians per frame: the time in the tracker (preprocessing and network), the time in which the
 inference thread does anything else (conversion, masks, drawing, publication), the CPU time of the thread
@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import os
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import rclpy
@@ -76,11 +78,11 @@ def listen(objects: int) -> None:
     rclpy.spin(node)
 
 
-def measure(frames: int, objects: int, checkpoint: str) -> None:
-    """Runs the node until it has tracked some frames and prints where the time went."""
+def measure(frames: int, objects: int, checkpoint: str, device: str) -> dict[str, float]:
+    """Runs the node until it has tracked some frames; prints and returns where the time went."""
     rclpy.init()
-    overrides = [Parameter("image_topics", value=[TOPIC]), Parameter("checkpoint", value=checkpoint)]
-    node = Sam2Node(parameter_overrides=overrides)
+    overrides = {"image_topics": [TOPIC], "checkpoint": checkpoint, "device": device}
+    node = Sam2Node(parameter_overrides=[Parameter(name, value=value) for name, value in overrides.items()])
     node.trigger_configure()
     node.trigger_activate()
     executor = SingleThreadedExecutor()
@@ -124,6 +126,12 @@ def measure(frames: int, objects: int, checkpoint: str) -> None:
     print(f"convert, draw, publish everything  {publishing:7.2f} ms")
     print(f"receive {state.received / state.tracked:.1f} images per tracked frame  {receiving:7.2f} ms CPU")
     print(f"beside the tracker: {100 * (publishing + receiving) / whole:.1f} % of {whole:.1f} ms")
+    return {
+        "frames_per_second": round(state.output_rate, 2),
+        "tracker_ms": round(tracking, 3),
+        "publishing_ms": round(publishing, 3),
+        "receiving_cpu_ms": round(receiving, 3),
+    }
 
 
 def main() -> None:
@@ -131,6 +139,8 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=300, help="tracked frames that are measured")
     parser.add_argument("--objects", type=int, default=3, choices=range(1, 5))
     parser.add_argument("--checkpoint", default="", help="weights; default: the bundled ones")
+    parser.add_argument("--device", default="auto", help="where the network runs (the node's own choice)")
+    parser.add_argument("--json", type=Path, help="where the figures are written, too")
     parser.add_argument(
         "--role", choices=["node", "camera", "listener"], default="node", help=argparse.SUPPRESS
     )
@@ -144,7 +154,9 @@ def main() -> None:
         command = [sys.executable, __file__, "--objects", str(arguments.objects), "--role"]
         others = [subprocess.Popen([*command, role]) for role in ("camera", "listener")]
         try:
-            measure(arguments.frames, arguments.objects, arguments.checkpoint)
+            found = measure(arguments.frames, arguments.objects, arguments.checkpoint, arguments.device)
+            if arguments.json:
+                arguments.json.write_text(json.dumps(found, indent=1) + "\n")
         finally:
             for process in others:
                 process.kill()

@@ -26,6 +26,7 @@ from typing import Any
 os.environ.setdefault("TQDM_DISABLE", "1")  # the official predictor's bars
 
 import torch
+from measuring import STAGES
 
 from sam2_core.files import replacing
 from sam2_core.heap import keep_freed_memory
@@ -41,7 +42,6 @@ from scenario import HEIGHT, WIDTH, Delegate, Given, clip  # noqa: E402
 
 OFFICIAL, OURS = "official", "ours, "
 PROGRAMS = (OFFICIAL, OURS + "float32", OURS + "bfloat16")
-STAGES = ("encode_image", "attend_memory", "decode_masks", "encode_memory")
 
 
 class Timed(Delegate):

@@ -12,6 +12,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+Box = tuple[int, int, int, int]
+"""(x0, y0, x1, y1) in pixels, x1 and y1 just outside."""
+
 _GROUP_BITS = 5
 _VALUE = 0x1F  # the bits of a character that carry the number
 _SIGN = 0x10  # in the last group: the number is negative
@@ -84,8 +87,8 @@ def mask_of_runs(runs: NDArray[np.int64], height: int, width: int) -> NDArray[np
     return np.ascontiguousarray(columns.T)
 
 
-def tight_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
-    """The smallest box around a mask, (x0, y0, x1, y1) in pixels, x1 and y1 just outside; None if empty.
+def tight_box(mask: NDArray[np.bool_]) -> Box | None:
+    """The smallest box around a mask; None if empty.
 
     mask: bool [H, W].
     """

@@ -12,6 +12,7 @@ from std_msgs.msg import Header
 
 from sam2_core.automatic import AutomaticMask, AutomaticMaskGenerator, AutomaticOptions
 from sam2_core.automatic.generator import Search
+from sam2_core.masks import tight_box
 from sam2_core.tracking import EncodedImage, TrackingError
 from sam2_ros.camera import Camera
 from sam2_ros.conversions import mask_message, object_mask_message
@@ -93,6 +94,13 @@ def _found(search: Search) -> Generator[None, None, list[AutomaticMask]]:
 
 def _messages(found: list[AutomaticMask]) -> list[Any]:
     return [
-        mask_message(one.mask, id=number, label="", score=one.score, predicted_iou=one.predicted_iou)
+        mask_message(
+            one.mask,
+            tight_box(one.mask),
+            id=number,
+            label="",
+            score=one.score,
+            predicted_iou=one.predicted_iou,
+        )
         for number, one in enumerate(found, start=1)
     ]

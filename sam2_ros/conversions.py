@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import RegionOfInterest
 from std_msgs.msg import Header
 
-from sam2_core.masks import decode_rle, encode_rle, tight_box
+from sam2_core.masks import Box, decode_rle, encode_rle
 from sam2_core.tracking import MaskPrompt, ObjectResult, PointPrompt, PromptError
 from sam2_core.tracking import TrackedObject as TrackedIdentity
 from sam2_ros.images import ImageError, gray_from_image, image_from_array
@@ -74,15 +74,20 @@ def mask_prompt_message(mask: NDArray[np.bool_]) -> Prompt:
 def object_mask_message(result: ObjectResult) -> ObjectMask:
     """One object on one frame, its mask run-length encoded and its box tight around the mask."""
     return mask_message(
-        result.mask, id=result.id, label=result.label, score=result.score, predicted_iou=result.iou
+        result.mask,
+        result.box,
+        id=result.id,
+        label=result.label,
+        score=result.score,
+        predicted_iou=result.iou,
     )
 
 
 def mask_message(
-    mask: NDArray[np.bool_], *, id: int, label: str, score: float, predicted_iou: float
+    mask: NDArray[np.bool_], box: Box | None, *, id: int, label: str, score: float, predicted_iou: float
 ) -> ObjectMask:
-    """An ObjectMask of a mask bool [H, W]; score is the raw logit of the object's visibility."""
-    x0, y0, x1, y1 = tight_box(mask) or (0, 0, 0, 0)
+    """An ObjectMask of a mask bool [H, W] and its box; score is the raw logit of the object's visibility."""
+    x0, y0, x1, y1 = box or (0, 0, 0, 0)
     height, width = mask.shape
     return ObjectMask(
         id=id,

@@ -74,7 +74,7 @@ class Parameters:
     precision: str = field(
         default="auto",
         metadata=_about(
-            "numbers of the heavy stages; auto: bfloat16 for released models on CPUs that multiply it",
+            "numbers of the heavy stages; auto: bfloat16 for released models where it is multiplied",
             UNCONFIGURED,
             choices=PRECISIONS,
         ),

@@ -15,6 +15,7 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
+from sam2_core.masks import tight_box
 from sam2_core.tracking import ImageSegmenter, PointPrompt, TrackingError
 from sam2_ros.camera import Camera
 from sam2_ros.conversions import (
@@ -152,7 +153,7 @@ def _segment(segmenter: ImageSegmenter, request: SegmentImage.Request) -> list[A
     for index, message in enumerate(request.prompts):
         result = segmenter.predict(prompt_from_message(message), multimask=request.multimask)
         messages += [
-            mask_message(mask, id=index + 1, label="", score=result.score, predicted_iou=iou)
+            mask_message(mask, tight_box(mask), id=index + 1, label="", score=result.score, predicted_iou=iou)
             for mask, iou in zip(result.masks, result.iou, strict=True)
         ]
     return messages

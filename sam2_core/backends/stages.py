@@ -29,6 +29,7 @@ from ..model.mask_decoder import OUTPUT_TOKENS
 from ..model.memory_attention import MemoryCrossAttention, RotarySelfAttention, rotary_order
 from ..model.network import MEMORY_MASK_BIAS, MEMORY_MASK_SCALE
 from ..model.positions import frequencies, rotate
+from .memory_reading import ReadMemory, read_narrow
 from .programs import Bucket
 
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -114,18 +115,19 @@ class _RotarySelfAttention(RotarySelfAttention):
 
 
 class _MemoryCrossAttention(MemoryCrossAttention):
-    """Likewise; reads the memory's own channels and projects what was read: a quarter of the work."""
+    """Likewise; reads the memory in one of several ways."""
+
+    reading: ReadMemory = staticmethod(read_narrow)
 
     def forward(
         self, x: Tensor, keys: Tensor, values: Tensor, cos: Tensor, sin: Tensor, readable: Tensor | None
     ) -> Tensor:
+        assert readable is not None
         length = x.shape[1]
         q = rotate(self.q_proj(x), cos[:length], sin[:length]).expand(len(keys), -1, -1)
         k = rotate(self.k_proj(keys), cos, sin)
-        q, k, v = (self.split_heads(t) for t in (q, k, values.to(q.dtype)))
-        mask = None if readable is None else readable.to(q.dtype)
-        read = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.out_proj(self.v_proj(read.transpose(1, 2).flatten(2)))
+        read = self.reading(self.split_heads(q), self.split_heads(k), values, readable, self.v_proj)
+        return self.out_proj(read)
 
 
 _FORMS: dict[type[nn.Module], type[nn.Module]] = {
@@ -217,6 +219,12 @@ class AttendMemory(_Stage):
             cos=torch.cat((attention.cos.repeat(bucket.maps, 1), attention.cos.new_ones(pointers))),
             sin=torch.cat((attention.sin.repeat(bucket.maps, 1), attention.sin.new_zeros(pointers))),
         )
+
+    def read_with(self, reading: ReadMemory) -> None:
+        """Has the memory read in another way than `read_narrow`."""
+        for layer in self.attention.modules():
+            if isinstance(layer, _MemoryCrossAttention):
+                layer.reading = reading
 
     def forward(
         self,

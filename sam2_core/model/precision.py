@@ -6,6 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from .config import Sam2Config
 
 Precision = Literal["float32", "bfloat16"]
@@ -21,8 +23,9 @@ def choose_precision(
     """What a user's choice means for a model on a device.
 
     Args:
-        asked: one of `PRECISIONS`; `auto` is bfloat16 on a CPU that multiplies it (AMX or AVX-512 BF16), for
-            a model whose masks stay as they are, and float32 everywhere else.
+        asked: one of `PRECISIONS`; `auto` is bfloat16 on a GPU that multiplies it (compute capability 8 and
+            more) and on a CPU that does (AMX or AVX-512 BF16), for a model whose masks stay as they are, and
+            float32 everywhere else.
         config: the model.
         device: where the network will run, as torch names it.
         cpuinfo: how Linux describes the processor.
@@ -34,8 +37,12 @@ def choose_precision(
         raise ValueError(f"precision {asked!r} is unknown; allowed: {', '.join(PRECISIONS)}")
     if asked != "auto":
         return "bfloat16" if asked == "bfloat16" else "float32"
-    flags = cpuinfo.read_text().split() if device == "cpu" and cpuinfo.is_file() else []
-    return "bfloat16" if config.tolerates_bfloat16 and _BFLOAT16_FLAGS & set(flags) else "float32"
+    if device.startswith("cuda"):
+        multiplies = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        flags = cpuinfo.read_text().split() if device == "cpu" and cpuinfo.is_file() else []
+        multiplies = bool(_BFLOAT16_FLAGS & set(flags))
+    return "bfloat16" if config.tolerates_bfloat16 and multiplies else "float32"
 
 
 @cache

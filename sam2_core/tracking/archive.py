@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from .findings import Findings
 from .memory import FrameMemory
 from .prompts import Clicks
 
@@ -72,9 +73,8 @@ class ArchivedMemories(MutableMapping[int, FrameMemory]):
 
 def pack(memory: FrameMemory) -> dict[str, Any]:
     """A memory as plain values and tensors, which `torch.save` writes and `weights_only` loads."""
-    record = {name: value for name, value in vars(memory).items() if name != "clicks"}
-    # A slice of a batch is saved with the whole batch unless it is copied.
-    record.update({name: record[name].clone() for name in ("map", "pointer", "logits")})
+    record = {name: value for name, value in vars(memory).items() if name not in ("found", "row", "clicks")}
+    record["found"] = memory.found.row(memory.row).tensors
     record["clicks"] = memory.clicks and (memory.clicks.points, memory.clicks.labels)
     return record
 
@@ -82,4 +82,4 @@ def pack(memory: FrameMemory) -> dict[str, Any]:
 def unpack(record: dict[str, Any]) -> FrameMemory:
     """The memory that `pack` made the record of."""
     clicks = record["clicks"] and Clicks(*record["clicks"])
-    return FrameMemory(**{**record, "clicks": clicks})
+    return FrameMemory(**{**record, "found": Findings(*record["found"]), "row": 0, "clicks": clicks})

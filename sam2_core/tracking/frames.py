@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ..backends import Backend
@@ -31,6 +32,7 @@ class HeldFrame:
         self.stamp = stamp
         self.image = image
         self._backend = backend
+        self._ahead: _EncodedAhead | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -40,8 +42,39 @@ class HeldFrame:
     @cached_property
     def features(self) -> ImageFeatures:
         """The encoded image, a batch of one."""
-        pixels = preprocess(self.image, self._backend.config.image_size)
-        return self._backend.encode_image(pixels[None].to(self._backend.device))
+        return self._encode() if self._ahead is None else self._ahead.result()
+
+    def prefetch(self) -> None:
+        """Begins to encode the image, on a GPU, beside what that computes already."""
+        if self._ahead is None and "features" not in vars(self):
+            self._ahead = _EncodedAhead(self._encode, self._backend.device)
+
+    def _encode(self) -> ImageFeatures:
+        pixels = preprocess(self.image, self._backend.config.image_size, self._backend.device)
+        return self._backend.encode_image(pixels[None])
+
+
+class _EncodedAhead:
+    """Features that a GPU computes on a stream of its own."""
+
+    def __init__(self, encode: Callable[[], ImageFeatures], device: torch.device) -> None:
+        stream = _side_stream(device)
+        with torch.cuda.stream(stream):
+            self._features = encode()
+            self._done = stream.record_event()
+
+    def result(self) -> ImageFeatures:
+        """The features, for the stream that asks: that one waits for them, the host does not."""
+        stream = torch.cuda.current_stream(self._features.embedding.device)
+        stream.wait_event(self._done)
+        for tensor in (self._features.embedding, self._features.skip4, self._features.skip8):
+            tensor.record_stream(stream)  # whose memory may be used anew only when that stream is done too
+        return self._features
+
+
+@cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)
 
 
 class FrameBuffer:

@@ -87,8 +87,8 @@ class ImageSegmenter:
         if not images:
             return []
         size = self.backend.config.image_size
-        pixels = torch.stack([preprocess(image, size) for image in images])
-        features = self.backend.encode_image(pixels.to(self.backend.device))
+        pixels = torch.stack([preprocess(image, size, self.backend.device) for image in images])
+        features = self.backend.encode_image(pixels)
         return [
             EncodedImage(features[i : i + 1], (image.shape[0], image.shape[1]))
             for i, image in enumerate(images)

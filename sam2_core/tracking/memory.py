@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..model import MemoryTokens, Sam2Config
+from ..transfer import upload
+from .findings import Findings
 from .prompts import Clicks
 from .timeline import Timeline
 
@@ -19,16 +23,9 @@ class FrameMemory:
 
     frame: int
     """Index of the frame in its session."""
-    map: Tensor
-    """The memory `[Cm, s, s]`, bfloat16 as in the official predictor."""
-    pointer: Tensor
-    """The object pointer `[C]`."""
-    logits: Tensor
-    """Mask logits `[1, 4s, 4s]`, float32."""
-    score: float
-    """Object score logit."""
-    iou: float
-    """Predicted IoU of the mask."""
+    found: Findings
+    """In which it is one row: a stream's `Arena`; in a clip, what was found on that frame."""
+    row: int
     conditioning: bool
     """Whether the frame was prompted without having been tracked before."""
     clicks: Clicks | None = None
@@ -37,9 +34,19 @@ class FrameMemory:
     """The direction in which the frame was tracked: 1 forward, -1 backward."""
 
     @property
-    def nbytes(self) -> int:
-        """Bytes held by the tensors."""
-        return self.map.nbytes + self.pointer.nbytes + self.logits.nbytes
+    def map(self) -> Tensor:
+        """`[Cm, s, s]`."""
+        return self.found.maps[self.row]
+
+    @property
+    def pointer(self) -> Tensor:
+        """`[C]`."""
+        return self.found.pointers[self.row]
+
+    @property
+    def logits(self) -> Tensor:
+        """`[1, 4s, 4s]`."""
+        return self.found.logits[self.row]
 
 
 @dataclass
@@ -48,33 +55,30 @@ class MemoryBank:
 
     max_conditioning: int
     """Conditioning frames kept at most: the first, then the newest."""
-    recent: MutableMapping[int, FrameMemory]
-    """Memories of frames that are not conditioning ones: `RingMemories` in a stream, `ArchivedMemories` in a
-    clip."""
+    recent: MutableMapping[int, FrameMemory] = field(default_factory=dict)
+    """Memories of frames that are not conditioning ones; in a clip, `ArchivedMemories`."""
     conditioning: dict[int, FrameMemory] = field(default_factory=dict)
 
     def find(self, frame: int) -> FrameMemory | None:
         """The memory of a frame, if there is one."""
         return self.conditioning.get(frame) or self.recent.get(frame)
 
-    def put(self, memory: FrameMemory) -> None:
-        """Stores the memory of a frame in place of an earlier one."""
-        self.conditioning.pop(memory.frame, None)
-        self.recent.pop(memory.frame, None)
+    def put(self, memory: FrameMemory) -> list[FrameMemory]:
+        """Stores the memory of a frame in place of an earlier one; returns what is let go of."""
+        earlier = (self.conditioning.pop(memory.frame, None), self.recent.pop(memory.frame, None))
+        dropped = [one for one in earlier if one]
         if not memory.conditioning:
             self.recent[memory.frame] = memory
-            return
+            return dropped
         self.conditioning[memory.frame] = memory
         if len(self.conditioning) > self.max_conditioning:
             # The first prompt says best what the object is; of the others the newest are closest in time.
-            first, *others = sorted(self.conditioning)
-            kept = [first, *others[len(others) - self.max_conditioning + 1 :]]
-            self.conditioning = {frame: self.conditioning[frame] for frame in kept}
+            dropped.append(self.conditioning.pop(sorted(self.conditioning)[1]))
+        return dropped
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes held by all memories."""
-        return sum(memory.nbytes for memory in (*self.conditioning.values(), *self.recent.values()))
+    def forget_before(self, frame: int) -> list[FrameMemory]:
+        """Lets go of the recent memories of the frames before one; returns them."""
+        return [self.recent.pop(old) for old in [key for key in self.recent if key < frame]]
 
 
 @dataclass(frozen=True)
@@ -107,39 +111,64 @@ def read_slots(bank: MemoryBank, frame: int, timeline: Timeline, config: Sam2Con
     return Slots(maps, pointers)
 
 
-def gather(banks: Sequence[MemoryBank], frame: int, timeline: Timeline, config: Sam2Config) -> MemoryTokens:
-    """The memory of N objects on a frame, as one batch, into which every memory is copied once.
+def pooled(memories: Sequence[FrameMemory]) -> tuple[Findings, list[int]]:
+    """Where memories lie together, and in which rows.
 
-    Objects with shorter histories are padded with slots that are marked as not valid.
+    Those of a stream do, in its arena; those of a clip, where every frame has its own, are put together.
+    """
+    found = memories[0].found
+    if all(memory.found is found for memory in memories):
+        return found, [memory.row for memory in memories]
+    rows = zip(*([tensor[memory.row] for tensor in memory.found.tensors] for memory in memories), strict=True)
+    return Findings(*map(torch.stack, rows)), list(range(len(memories)))
+
+
+def gather(banks: Sequence[MemoryBank], frame: int, timeline: Timeline, config: Sam2Config) -> MemoryTokens:
+    """The memory of N objects on a frame, as one batch, selected from where the memories lie.
+
+    Which rows are read is found out on the host, without a look at any tensor, and sent to the device in one
+    table. Objects with shorter histories are padded with slots that are marked as not valid.
     """
     slots = [read_slots(bank, frame, timeline, config) for bank in banks]
-    map_counts, pointer_counts = [len(s.maps) for s in slots], [len(s.pointers) for s in slots]
-    padded = len(set(map_counts)) > 1 or len(set(pointer_counts)) > 1
-    device = slots[0].maps[0][1].map.device
-    side = config.embedding_size
+    distinct = {id(memory): memory for s in slots for _, memory in (*s.maps, *s.pointers)}
+    pool, rows = pooled(list(distinct.values()))
+    row_of = dict(zip(distinct, rows, strict=True))
     # The network counts time in units of a full pointer history; a shorter clip's own history is its unit.
     unit = (config.max_pointers - 1) / max(timeline.pointer_reach(config) - 1, 1)
 
-    def batch(rows: list[list[Tensor]], *shape: int) -> Tensor:
-        filled = torch.zeros(len(rows), max(len(row) for row in rows), *shape, device=device)
-        for places, tensors in zip(filled, rows, strict=True):
-            for place, tensor in zip(places, tensors, strict=False):
-                place.copy_(tensor)
-        return filled
-
-    def times(rows: list[list[float]], dtype: torch.dtype) -> Tensor:
-        count = max(len(row) for row in rows)
-        return torch.tensor([row + [0] * (count - len(row)) for row in rows], dtype=dtype, device=device)
-
-    def valid(counts: list[int]) -> Tensor | None:
-        places = torch.arange(max(counts), device=device)
-        return places < torch.tensor(counts, device=device)[:, None] if padded else None
-
+    tables = [
+        _table([[row_of[id(memory)] for _, memory in s.maps] for s in slots]),
+        _table([[time for time, _ in s.maps] for s in slots]),
+        _table([[row_of[id(memory)] for _, memory in s.pointers] for s in slots]),
+        _table([[age for age, _ in s.pointers] for s in slots]),
+        _table([[len(s.maps), len(s.pointers)] for s in slots]),
+    ]
+    sent = upload(np.concatenate(tables, axis=1), pool.maps.device)
+    map_rows, times, pointer_rows, ages, counts = sent.split([table.shape[1] for table in tables], dim=1)
+    padded = bool((tables[-1] != tables[-1][0]).any())
     return MemoryTokens(
-        maps=batch([[memory.map for _, memory in s.maps] for s in slots], config.memory_dim, side, side),
-        rows=times([[row for row, _ in s.maps] for s in slots], torch.int64),
-        pointers=batch([[memory.pointer for _, memory in s.pointers] for s in slots], config.hidden_dim),
-        offsets=times([[unit * age for age, _ in s.pointers] for s in slots], torch.float32),
-        map_valid=valid(map_counts),
-        pointer_valid=valid(pointer_counts),
+        maps=_select(pool.maps, map_rows).float(),
+        rows=times,
+        pointers=_select(pool.pointers, pointer_rows),
+        offsets=unit * ages,
+        map_valid=_valid(map_rows, counts[:, :1]) if padded else None,
+        pointer_valid=_valid(pointer_rows, counts[:, 1:]) if padded else None,
     )
+
+
+def _table(lists: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    """Lists as rows of equal length, zeros behind the shorter ones."""
+    table = np.zeros((len(lists), max(map(len, lists))), np.int64)
+    for row, values in zip(table, lists, strict=True):
+        row[: len(values)] = values
+    return table
+
+
+def _select(tensor: Tensor, rows: Tensor) -> Tensor:
+    """Rows `[N, K]` of a tensor `[R, ...]`: `[N, K, ...]`."""
+    return tensor.index_select(0, rows.flatten()).view(*rows.shape, *tensor.shape[1:])
+
+
+def _valid(rows: Tensor, counts: Tensor) -> Tensor:
+    """Which of the slots `[N, K]` are not padding, by how many are not, `[N, 1]`."""
+    return torch.arange(rows.shape[1], device=rows.device) < counts

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..masks import Box, tight_box
+
 PREVIOUS_LOGIT_LIMIT = 32.0
 """Logits that serve as the next prompt are clamped to this, as in the official predictor."""
 
@@ -59,6 +61,32 @@ class ObjectResult:
     def mask(self) -> NDArray[np.bool_]:
         """bool `[H, W]`, computed when first asked for."""
         return upscale_mask(self.logits, self.size)
+
+    @cached_property
+    def box(self) -> Box | None:
+        """The smallest box around the mask; None where the mask is empty."""
+        return tight_box(self.mask)
+
+
+@dataclass(frozen=True, eq=False)
+class PackedResult(ObjectResult):
+    """One object on one frame, whose mask a GPU has computed already."""
+
+    bits: NDArray[np.uint8]
+    """The mask, eight pixels a byte, row by row."""
+    corners: Box | None
+    """The box."""
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        """bool `[H, W]`, unpacked when first asked for."""
+        height, width = self.size
+        return np.unpackbits(self.bits, count=height * width).view(bool).reshape(self.size)
+
+    @cached_property
+    def box(self) -> Box | None:
+        """The smallest box around the mask; None where the mask is empty."""
+        return self.corners
 
 
 @dataclass(frozen=True, eq=False)

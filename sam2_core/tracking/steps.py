@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from ..backends import Backend
 from .errors import PromptError
+from .findings import Findings
 from .frames import HeldFrame
 from .memory import FrameMemory, MemoryBank, gather
 from .options import MaskOptions
 from .prompts import Clicks, MaskPrompt, PointPrompt, Prompt, mask_logits, to_clicks, to_square_mask
-from .results import PREVIOUS_LOGIT_LIMIT, ObjectResult, TrackedObject
+from .results import PREVIOUS_LOGIT_LIMIT
 from .selection import choose_masks, hide_absent
 from .timeline import Timeline
 
@@ -40,13 +42,8 @@ class Steps:
         logits = hide_absent(chosen.logits, decoded.score)
         maps = backend.encode_memory(features.embedding, logits, decoded.score).bfloat16()
         pointers = backend.hide_pointer(chosen.pointers, decoded.score)
-        scores, ious = decoded.score.tolist(), chosen.iou.tolist()
-        return [
-            FrameMemory(
-                frame.index, maps[i], pointers[i], logits[i], scores[i], ious[i], False, step=timeline.step
-            )
-            for i in range(len(banks))
-        ]
+        found = Findings(maps, pointers, logits, decoded.score, chosen.iou)
+        return [FrameMemory(frame.index, found, i, False, step=timeline.step) for i in range(len(banks))]
 
     def prompt(
         self, bank: MemoryBank, frame: HeldFrame, prompt: Prompt, clear_previous: bool, timeline: Timeline
@@ -80,7 +77,7 @@ class Steps:
         chosen = choose_masks(decoded, len(clicks) <= 1, backend.config, self._options)
         logits = hide_absent(chosen.logits, decoded.score)
         pointer = backend.hide_pointer(chosen.pointers, decoded.score)
-        return self._remember(frame, logits, pointer, decoded.score, chosen.iou.item(), conditioning, clicks)
+        return self._remember(frame, logits, pointer, decoded.score, chosen.iou, conditioning, clicks)
 
     def _clicks(
         self, prompt: PointPrompt, frame: HeldFrame, before: FrameMemory | None, clear_previous: bool
@@ -103,7 +100,12 @@ class Steps:
         visible = bool(mask.any())
         score = decoded.score.new_full((1,), 10.0 if visible else -10.0)
         return self._remember(
-            frame, mask_logits(mask), backend.hide_pointer(pointer, score), score, 1.0, conditioning
+            frame,
+            mask_logits(mask),
+            backend.hide_pointer(pointer, score),
+            score,
+            torch.ones_like(score),
+            conditioning,
         )
 
     def _remember(
@@ -112,7 +114,7 @@ class Steps:
         logits: Tensor,
         pointer: Tensor,
         score: Tensor,
-        iou: float,
+        iou: Tensor,
         conditioning: bool,
         clicks: Clicks | None = None,
     ) -> FrameMemory:
@@ -121,12 +123,5 @@ class Steps:
             frame.features.embedding, logits, score, binarize=True
         ).bfloat16()
         return FrameMemory(
-            frame.index, memory[0], pointer[0], logits[0], score.item(), iou, conditioning, clicks
+            frame.index, Findings(memory, pointer, logits, score, iou), 0, conditioning, clicks
         )
-
-
-def object_result(identity: TrackedObject, memory: FrameMemory, size: tuple[int, int]) -> ObjectResult:
-    """What a memory says about its object on a frame of `size` (H, W)."""
-    # A copy: the memory's own place is taken again by a later frame.
-    logits = memory.logits[0].cpu().numpy().copy()
-    return ObjectResult(identity.id, identity.label, logits, size, memory.score, memory.iou)

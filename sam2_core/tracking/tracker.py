@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -12,21 +12,22 @@ import torch
 from numpy.typing import NDArray
 
 from ..backends import Backend
+from .answers import object_results
 from .archive import pack, unpack
 from .errors import TooManyObjectsError, UnknownObjectError
+from .findings import Arena
 from .frames import FrameBuffer, HeldFrame
-from .memory import MemoryBank
+from .memory import FrameMemory, MemoryBank
 from .options import TrackerOptions
 from .prompts import Prompt
 from .results import FrameResult, ObjectResult, TrackedObject
-from .ring import RingMemories
-from .steps import Steps, object_result
+from .steps import Steps
 from .timeline import Stream
 
 
 @dataclass
 class _Object:
-    """A tracked object: its identity and its own memory, nothing shared with others."""
+    """A tracked object: its identity and its own memory, nothing of which is another's."""
 
     identity: TrackedObject
     bank: MemoryBank
@@ -47,8 +48,12 @@ class StreamingTracker:
         self._backend = backend
         self._steps = Steps(backend, options)
         self._frames = FrameBuffer(options.held_frames, backend)
+        self._arena = Arena(backend.config, backend.device)
         self._objects: dict[int, _Object] = {}
         self._next_id = 1
+        # A frame reads so far back, and every held frame may still be tracked again.
+        config = backend.config
+        self._window = options.held_frames + max(config.recent_memories, config.max_pointers - 1)
 
     @property
     def objects(self) -> tuple[TrackedObject, ...]:
@@ -63,7 +68,7 @@ class StreamingTracker:
     @property
     def memory_bytes(self) -> int:
         """Bytes held by the memories of all objects."""
-        return sum(tracked.bank.nbytes for tracked in self._objects.values())
+        return self._arena.taken_bytes
 
     @torch.inference_mode()
     def track(self, image: NDArray[np.uint8], stamp: int) -> FrameResult:
@@ -83,7 +88,7 @@ class StreamingTracker:
         if tracked:
             self._step(tracked, frame)
         self._frames.push(frame)
-        return FrameResult(stamp, frame.size, tuple(self._result(one, frame) for one in tracked))
+        return FrameResult(stamp, frame.size, self._results(tracked, frame))
 
     @torch.inference_mode()
     def add_prompt(
@@ -120,9 +125,10 @@ class StreamingTracker:
         prompt.check(frame.size)
         tracked = self._new_object(frame, label) if object_id is None else self._find(object_id)
         memory = self._steps.prompt(tracked.bank, frame, prompt, clear_previous, Stream())
+        self._reserve(tracked)
 
         # Nothing can fail from here on.
-        tracked.bank.put(memory)
+        self._remember([tracked], [memory])
         if label:
             tracked.identity = replace(tracked.identity, label=label)
         if object_id is None:
@@ -131,7 +137,7 @@ class StreamingTracker:
         for later in self._frames.after(frame):
             if later.index not in tracked.bank.conditioning:
                 self._step([tracked], later)
-        return self._result(tracked, frame)
+        return object_results([tracked.identity], [memory], frame.size)[0]
 
     def remove_object(self, object_id: int) -> None:
         """Stops tracking an object; its id is not used again in this session.
@@ -139,12 +145,15 @@ class StreamingTracker:
         Raises:
             UnknownObjectError: no such object.
         """
-        del self._objects[self._find(object_id).identity.id]
+        bank = self._find(object_id).bank
+        self._release((*bank.recent.values(), *bank.conditioning.values()))
+        del self._objects[object_id]
 
     def reset(self) -> None:
         """Forgets every object and frame; ids start again at 1."""
         self._frames.clear()
         self._objects.clear()
+        self._arena = Arena(self._backend.config, self._backend.device)
         self._next_id = 1
 
     def save(self, frames: int) -> dict[str, Any]:
@@ -159,14 +168,16 @@ class StreamingTracker:
                 objects.append({"identity": asdict(one.identity), "memories": known})
         return {"frames": frames, "objects": objects}
 
+    @torch.inference_mode()
     def restore(self, saved: dict[str, Any]) -> None:
         """Goes on where another tracker was saved; no frame is held that could be prompted."""
-        self._objects.clear()
+        self.reset()
         self._frames.clear(saved["frames"])
         for one in saved["objects"]:
             tracked = self._object(TrackedObject(**one["identity"]))
             for memory in one["memories"]:
-                tracked.bank.put(unpack(memory))
+                self._remember([tracked], [unpack(memory)])
+            self._reserve(tracked)
             self._objects[tracked.identity.id] = tracked
         self._next_id = max(self._objects, default=0) + 1
 
@@ -201,19 +212,30 @@ class StreamingTracker:
 
     def _object(self, identity: TrackedObject) -> _Object:
         """An object that nothing is remembered of."""
-        config = self._backend.config
-        # A frame reads so far back, and every held frame may still be tracked again.
-        reach = max(config.recent_memories, config.max_pointers - 1)
-        ring = RingMemories(self.options.held_frames + reach, config, self._backend.device)
-        return _Object(identity, MemoryBank(self.options.max_conditioning_frames, ring))
+        return _Object(identity, MemoryBank(self.options.max_conditioning_frames))
+
+    def _reserve(self, prompted: _Object) -> None:
+        """Makes room for all that is remembered of the objects, and of one that was prompted once more."""
+        banks = [one.bank for one in {**self._objects, prompted.identity.id: prompted}.values()]
+        # Two more: the new conditioning frame, and what is stored before what it takes the place of goes.
+        self._arena.reserve(2 + sum(self._window + len(bank.conditioning) for bank in banks))
+
+    def _remember(self, tracked: Sequence[_Object], memories: Sequence[FrameMemory]) -> None:
+        """Moves the memories of a frame, all that were found in one batch, into the arena and the banks."""
+        for one, memory in zip(tracked, memories, strict=True):
+            self._release(one.bank.forget_before(memory.frame + 1 - self._window))
+        rows = self._arena.store(memories[0].found)
+        for one, memory, row in zip(tracked, memories, rows, strict=True):
+            self._release(one.bank.put(replace(memory, found=self._arena, row=row)))
+
+    def _release(self, memories: Iterable[FrameMemory]) -> None:
+        self._arena.release([memory.row for memory in memories])
 
     def _step(self, tracked: Sequence[_Object], frame: HeldFrame) -> None:
         """Finds objects on a frame from their memories and remembers the outcome."""
-        memories = self._steps.track([one.bank for one in tracked], frame, Stream())
-        for one, memory in zip(tracked, memories, strict=True):
-            one.bank.put(memory)
+        self._remember(tracked, self._steps.track([one.bank for one in tracked], frame, Stream()))
 
-    def _result(self, tracked: _Object, frame: HeldFrame) -> ObjectResult:
-        memory = tracked.bank.find(frame.index)
-        assert memory is not None, "every tracked object has a memory of every frame since its first prompt"
-        return object_result(tracked.identity, memory, frame.size)
+    def _results(self, tracked: Sequence[_Object], frame: HeldFrame) -> tuple[ObjectResult, ...]:
+        # Every tracked object has a memory of every frame since its first prompt.
+        memories = [memory for one in tracked if (memory := one.bank.find(frame.index))]
+        return object_results([one.identity for one in tracked], memories, frame.size)

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..backends import Backend
+from .answers import object_results
 from .archive import ArchivedMemories
 from .errors import FrameRangeError, UnknownObjectError
 from .frames import HeldFrame
@@ -19,7 +20,7 @@ from .memory import FrameMemory, MemoryBank
 from .options import VideoOptions
 from .prompts import Prompt
 from .results import FrameResult, ObjectResult, TrackedObject
-from .steps import Steps, object_result
+from .steps import Steps
 from .timeline import Clip
 
 
@@ -128,7 +129,7 @@ class VideoSegmenter:
         if label:
             known.identity = replace(known.identity, label=label)
         self._objects[known.identity.id] = known
-        return object_result(known.identity, memory, held.size)
+        return object_results([known.identity], [memory], held.size)[0]
 
     def remove_object(self, object_id: int) -> None:
         """Forgets an object; its id is not used again.
@@ -186,7 +187,13 @@ class VideoSegmenter:
                 memories = self._steps.track([one.bank for one in followed], frame, clip)
                 for one, memory in zip(followed, memories, strict=True):
                     one.bank.put(memory)
+            self._look_ahead(index + clip.step, frames)
             yield index, self._result(tracked, frame)
+
+    def _look_ahead(self, index: int, frames: range) -> None:
+        """A GPU begins with the next frame of a pass while it is still tracking on this one."""
+        if self._backend.device.type == "cuda" and index in frames and self.options.cached_frames > 1:
+            self._frame(index).prefetch()
 
     def read_behind(self, frame: int, reverse: bool = False) -> range:
         """The frames that are read, apart from prompted ones, when a pass comes to a frame."""
@@ -249,5 +256,5 @@ class VideoSegmenter:
 
     def _result(self, tracked: Sequence[_Object], frame: HeldFrame) -> FrameResult:
         found = [(one.identity, one.bank.find(frame.index)) for one in tracked]
-        objects = [object_result(identity, memory, frame.size) for identity, memory in found if memory]
-        return FrameResult(frame.stamp, frame.size, tuple(objects))
+        identities, memories = zip(*(pair for pair in found if pair[1]), strict=True) or ((), ())
+        return FrameResult(frame.stamp, frame.size, object_results(identities, memories, frame.size))

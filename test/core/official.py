@@ -33,8 +33,11 @@ def declare_torchvision_operators() -> torch.library.Library:
     return library
 
 
-def build(name: str, image_size: int, video: bool = True) -> Any:
-    """The official video predictor of one of our configurations, or its plain model, without weights."""
+def build(name: str, image_size: int, video: bool = True, device: str = "cpu", compiled: bool = False) -> Any:
+    """The official video predictor of one of our configurations, or its plain model, without weights.
+
+    compiled: the video predictor's form for speed, `vos_optimized`, which wants a GPU.
+    """
     declare_torchvision_operators()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -49,13 +52,17 @@ def build(name: str, image_size: int, video: bool = True) -> Any:
             f"++model.memory_attention.layer.self_attention.feat_sizes=[{side},{side}]",
             f"++model.memory_attention.layer.cross_attention.feat_sizes=[{side},{side}]",
         ]
-        builder = build_sam2_video_predictor if video else build_sam2
-        return builder(path, device="cpu", hydra_overrides_extra=overrides)
+        if video:
+            return build_sam2_video_predictor(
+                path, device=device, hydra_overrides_extra=overrides, vos_optimized=compiled
+            )
+        return build_sam2(path, device=device, hydra_overrides_extra=overrides)
 
 
-def twin(network: Sam2Network, video: bool = True) -> Any:
-    """The official model with a network's configuration and weights."""
-    model = build(network.config.name, network.config.image_size, video)
+def twin(network: Sam2Network, video: bool = True, compiled: bool = False) -> Any:
+    """The official model with a network's configuration and weights, on its device."""
+    config, device = network.config, network.device.type
+    model = build(config.name, config.image_size, video, device, compiled)
     model.load_state_dict(network.state_dict(), strict=True)
     return model
 
@@ -111,10 +118,13 @@ def track_official(
 
 
 def propagation(
-    network: Sam2Network, frames: Sequence[NDArray[np.uint8]], prompts: Sequence[Given]
+    network: Sam2Network,
+    frames: Sequence[NDArray[np.uint8]],
+    prompts: Sequence[Given],
+    compiled: bool = False,
 ) -> Iterator[object]:
     """The official video predictor's pass over frames after prompts on the first: yields once per frame."""
-    predictor = twin(network)
+    predictor = twin(network, compiled=compiled)
     state = _start(predictor, frames)
     for given in prompts:
         _prompt(predictor, state, given)
@@ -128,7 +138,8 @@ def _start(predictor: Any, frames: Sequence[NDArray[np.uint8]]) -> dict[str, Any
         for index, image in enumerate(frames):
             cv2.imwrite(str(Path(folder) / f"{index}.jpg"), image)
         state: dict[str, Any] = predictor.init_state(folder)
-    state["images"] = torch.stack([preprocess(image, predictor.image_size) for image in frames])
+    images = [preprocess(image, predictor.image_size) for image in frames]
+    state["images"] = torch.stack(images).to(predictor.device)
     state["cached_features"] = {}
     state["num_frames"] = _ENDLESS
     return state

@@ -138,7 +138,9 @@ def track(backend: Backend, frames: Sequence[NDArray[np.uint8]], prompts: Sequen
         for object_id, tracked in tracker._objects.items():
             memory = tracked.bank.find(index)
             assert memory is not None
-            steps[index, object_id] = Step(memory.logits[0], memory.score, memory.pointer, memory.map)
+            steps[index, object_id] = Step(
+                memory.logits[0], float(memory.found.scores[memory.row]), memory.pointer, memory.map
+            )
     return steps
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from random_weights import tracking_network
-from scenario import EncodedOnce, clip
+from scenario import Delegate, EncodedOnce, clip
+from torch import Tensor
 
 from sam2_core.backends import Backend
 from sam2_core.tracking import FrameResult, PointPrompt, StreamingTracker, TrackerOptions
@@ -18,6 +19,8 @@ OTHER_CLICK = PointPrompt([[60, 60]], [1])
 BOX = PointPrompt(box=[40, 50, 150, 200])
 RING = 8 + 15
 """Held frames, and how far back the oldest of them reads."""
+ROW = 2 * 32 * 8 * 8 + 4 * (128 + 32 * 32 + 2)
+"""Bytes of one memory: map, pointer, logits, score, IoU."""
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +53,13 @@ def test_memories_are_written_into_the_same_places_for_ever(network: Backend) ->
     tracker.add_prompt(BOX)
     (tracked,) = tracker._objects.values()
     places = set()
+    tensors = {tensor.data_ptr() for tensor in tracker._arena.tensors}
     for index in range(1, 80):
         feed(tracker, [index])
         memory = tracked.bank.recent[index]
         places.add((memory.map.data_ptr(), memory.pointer.data_ptr(), memory.logits.data_ptr()))
     assert len(places) == RING
+    assert tensors == {tensor.data_ptr() for tensor in tracker._arena.tensors}
     assert sorted(tracked.bank.recent) == list(range(80 - RING, 80))
     assert list(tracked.bank.conditioning) == [0]
 
@@ -102,16 +107,76 @@ def test_of_the_conditioning_frames_the_first_and_the_newest_are_kept(network: B
     assert sorted(tracked.bank.recent) == [2, 3]
 
 
-def test_memories_take_no_part_of_a_batch_with_them(network: Backend) -> None:
-    """A slice of a batch would keep the whole batch, and with it the memory of removed objects."""
+def rows(tracker: StreamingTracker) -> list[int]:
+    """The arena's rows in which the memories of all objects lie."""
+    banks = [tracked.bank for tracked in tracker._objects.values()]
+    return [memory.row for bank in banks for memory in (*bank.recent.values(), *bank.conditioning.values())]
+
+
+def test_every_memory_has_a_row_of_its_own(network: Backend) -> None:
+    tracker = StreamingTracker(network)
+    for index, prompt in enumerate((CLICK, BOX, OTHER_CLICK)):
+        feed(tracker, [index])
+        tracker.add_prompt(prompt)
+    capacity = tracker._arena.capacity
+    for index in range(3, 40):
+        feed(tracker, [index])
+        if index % 10 == 0:
+            # Is tracked again from there.
+            tracker.add_prompt(CLICK, object_id=2, stamp=index - 5)
+        assert len(rows(tracker)) == len(set(rows(tracker))) == tracker.memory_bytes // ROW
+    assert tracker._arena.capacity == capacity
+
+
+def test_the_rows_of_a_removed_object_are_taken_by_the_next(network: Backend) -> None:
     tracker = StreamingTracker(network)
     feed(tracker, [0])
-    for prompt in (CLICK, BOX, OTHER_CLICK):
+    for prompt in (CLICK, BOX):
         tracker.add_prompt(prompt)
-    feed(tracker, [1])
-    storages = [
-        tensor.untyped_storage().data_ptr()
-        for tracked in tracker._objects.values()
-        for tensor in (tracked.bank.recent[1].map, tracked.bank.recent[1].logits)
-    ]
-    assert len(set(storages)) == 6
+    feed(tracker, range(1, 30))
+    capacity, held = tracker._arena.capacity, tracker.memory_bytes
+    freed = set(rows(tracker))
+    for start in range(30, 150, 30):
+        tracker.remove_object(tracker.objects[0].id)
+        assert tracker.memory_bytes == held // 2
+        tracker.add_prompt(BOX)
+        feed(tracker, range(start, start + 30))
+        assert (tracker._arena.capacity, tracker.memory_bytes) == (capacity, held)
+    assert len(freed & set(rows(tracker))) > RING
+
+
+class Failing(Delegate):
+    """Fails on some frames, when almost all has been computed."""
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend)
+        self.fails = False
+
+    def encode_memory(
+        self, embedding: Tensor, logits: Tensor, score: Tensor, binarize: bool = False
+    ) -> Tensor:
+        if self.fails:
+            raise RuntimeError("no")
+        return self.backend.encode_memory(embedding, logits, score, binarize)
+
+
+def test_frames_that_fail_leave_nothing_behind(network: Backend) -> None:
+    backend = Failing(network)
+    tracker = StreamingTracker(backend)
+    feed(tracker, [0])
+    for prompt in (CLICK, BOX):
+        tracker.add_prompt(prompt)
+    for index in range(1, 90):
+        backend.fails = index % 4 == 0
+        if backend.fails:
+            before = tracker.memory_bytes
+            with pytest.raises(RuntimeError, match="no"):
+                feed(tracker, [index])
+            assert tracker.memory_bytes == before
+            with pytest.raises(RuntimeError, match="no"):
+                tracker.add_prompt(OTHER_CLICK)
+            assert tracker.memory_bytes == before
+        else:
+            assert len(feed(tracker, [index])[0].objects) == 2
+    # The prompted frame, and the last ones that did not fail.
+    assert len(rows(tracker)) == tracker.memory_bytes // ROW == 2 * (1 + RING)

@@ -41,7 +41,7 @@ def twins() -> Twins:
         ("fpu avx512f avx512_bf16 amx_tile", "cpu", "bfloat16"),
         ("fpu amx_bf16 amx_tile", "cpu", "bfloat16"),
         ("fpu avx2 avx512f amx_bf16x", "cpu", "float32"),
-        ("fpu avx512_bf16 amx_bf16", "cuda", "float32"),
+        ("fpu avx512_bf16 amx_bf16", "mps", "float32"),
     ],
 )
 def test_auto_is_what_the_processor_is_fast_in(tmp_path: Path, flags: str, device: str, chosen: str) -> None:

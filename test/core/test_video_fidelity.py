@@ -60,7 +60,9 @@ class Ours:
 
     def track(self) -> Track:
         return {
-            (memory.frame, object_id): Step(memory.logits[0], memory.score, memory.pointer, memory.map)
+            (memory.frame, object_id): Step(
+                memory.logits[0], float(memory.found.scores[memory.row]), memory.pointer, memory.map
+            )
             for object_id, known in self._segmenter._objects.items()
             for memory in (*known.bank.conditioning.values(), *known.bank.recent.values())
         }

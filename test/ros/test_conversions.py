@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from sam2_core.masks import tight_box
 from sam2_core.tracking import MaskPrompt, PointPrompt
 from sam2_ros.conversions import (
     mask_from_message,
@@ -57,7 +58,7 @@ def test_masks_as_prompts(mask: NDArray[np.bool_]) -> None:
 
 @given(mask=masks)
 def test_masks_as_results(mask: NDArray[np.bool_]) -> None:
-    message = mask_message(mask, id=3, label="cup", score=-1.0, predicted_iou=0.5)
+    message = mask_message(mask, tight_box(mask), id=3, label="cup", score=-1.0, predicted_iou=0.5)
     assert (message.id, message.label, message.visible) == (3, "cup", False)
     assert np.array_equal(mask_from_message(message.mask), mask)
     box = message.box

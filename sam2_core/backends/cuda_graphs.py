@@ -1,0 +1,160 @@
+"""Stages captured into CUDA graphs: one launch each, at fixed shapes and addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ..model import Sam2Network
+from .base import Backend
+from .memory_reading import READINGS, compile_for_shapes, fastest_reading
+from .programs import Bucket, Program, Signature, signature
+from .staged import StagedBackend
+from .stages import AttendMemory, stage_module
+
+OBJECTS = (1, 2, 4, 8, 16)
+"""Objects that are tracked at once by a captured stage."""
+HISTORIES = ((7, 16), (10, 19))
+"""Memories and pointers that captured stages read: of one conditioning frame, or four, and a full history."""
+_WARM_UPS = 3
+"""Runs before a capture, in which libraries choose their kernels and take their workspaces."""
+
+
+class CudaGraphProgram:
+    """A stage that runs in its own buffers; a `Program`.
+
+    On a GPU it is captured once and then replayed: nothing is allocated, and the host launches one graph. On
+    a CPU the module runs as it is, with the same buffers.
+
+    Args:
+        module: of `stage_module`, on the device.
+        expected: its inputs and outputs.
+        device: where it runs.
+        pool: of the graphs' temporary memory, which programs share that never run at the same time
+            (`torch.cuda.graph_pool_handle()`); None: its own.
+        compiled: whether `torch.compile` makes kernels of its operations first.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        expected: Signature,
+        device: torch.device,
+        pool: Any = None,
+        compiled: bool = False,
+    ) -> None:
+        self._module = compile_for_shapes(module) if compiled else module
+        with torch.inference_mode(False):  # so that they may be filled in any mode
+            self._inputs, self._outputs = (
+                {name: torch.zeros(t.shape, dtype=t.dtype, device=device) for name, t in tensors.items()}
+                for tensors in (expected.inputs, expected.outputs)
+            )
+        self._graph: torch.cuda.CUDAGraph | None = None
+        if device.type == "cuda":
+            self._stream = torch.cuda.current_stream(device)
+            with torch.cuda.device(device):
+                self._graph = self._capture(pool)
+
+    def __call__(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """As `Program.__call__`. Calls on several streams take effect in the order in which they are made."""
+        if self._graph is not None:
+            stream = torch.cuda.current_stream(self._stream.device)
+            if stream != self._stream:
+                stream.wait_stream(self._stream)
+                self._stream = stream
+        for name, buffer in self._inputs.items():
+            buffer.copy_(inputs[name], non_blocking=True)
+        if self._graph is None:
+            self._run()
+        else:
+            self._graph.replay()
+        return self._outputs
+
+    @torch.inference_mode()
+    def _run(self) -> None:
+        for buffer, value in zip(self._outputs.values(), self._module(*self._inputs.values()), strict=True):
+            buffer.copy_(value)
+
+    def _capture(self, pool: Any) -> torch.cuda.CUDAGraph:
+        """As PyTorch's notes on CUDA graphs ask: warmed up on another stream first."""
+        warming = torch.cuda.Stream(self._stream.device)
+        warming.wait_stream(self._stream)
+        with torch.cuda.stream(warming):
+            for _ in range(_WARM_UPS):
+                self._run()
+        self._stream.wait_stream(warming)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=pool):
+            self._run()
+        return graph
+
+
+def torch_backend(network: Sam2Network, compiled: bool = False) -> Backend:
+    """The fastest way to run a network with torch: captured stages on a GPU, the network itself elsewhere."""
+    return capture(network, compiled=compiled) if network.device.type == "cuda" else network
+
+
+def capture(
+    network: Sam2Network,
+    objects: Sequence[int] = OBJECTS,
+    histories: Sequence[tuple[int, int]] = HISTORIES,
+    compiled: bool = False,
+) -> StagedBackend:
+    """A network whose stages are captured, for so many objects at once; shows how far it is.
+
+    Args:
+        network: on the device, in the precision in which it is to run.
+        objects: buckets of objects that are tracked at once.
+        histories: buckets of memories and pointers that are read.
+        compiled: as in `CudaGraphProgram`; it takes minutes.
+    """
+    buckets = list(_buckets(objects, histories))
+    # Images are encoded beside the tracking of other ones, so they need memory of their own.
+    pool = torch.cuda.graph_pool_handle() if network.device.type == "cuda" else None
+    programs: dict[Bucket, Program] = {}
+    readings: dict[str, None] = {}
+    for bucket in tqdm(buckets, desc="capturing the stages", unit="stage"):
+        module = stage_module(network, bucket)
+        if isinstance(module, AttendMemory):
+            readings[_choose_reading(module, network, bucket)] = None
+        programs[bucket] = CudaGraphProgram(
+            module,
+            signature(bucket, network.config),
+            network.device,
+            None if bucket.stage == "encode_image" else pool,
+            compiled,
+        )
+    how = ", compiled" if compiled else ""
+    return StagedBackend(
+        network, programs, f"torch {torch.__version__} in CUDA graphs{how}, memory read {'/'.join(readings)}"
+    )
+
+
+def _buckets(objects: Sequence[int], histories: Sequence[tuple[int, int]]) -> Iterator[Bucket]:
+    yield Bucket("encode_image")
+    yield Bucket("decode_prompted")
+    for count in objects:
+        for maps, pointers in histories:
+            yield Bucket("attend_memory", count, maps, pointers)
+        yield Bucket("decode_tracked", count)
+        yield Bucket("encode_memory", count)
+
+
+def _choose_reading(module: AttendMemory, network: Sam2Network, bucket: Bucket) -> str:
+    """Has a stage read the memory in the way that is fastest on its device; returns its name."""
+    config = network.config
+    queries = config.embedding_size**2
+    choice = fastest_reading(
+        bucket.objects,
+        queries,
+        bucket.maps * queries + bucket.pointers * config.pointer_splits,
+        (config.hidden_dim, config.memory_dim),
+        torch.bfloat16 if network.precision == "bfloat16" else torch.float32,
+        network.device,
+    )
+    module.read_with(READINGS[choice.name])
+    return choice.name

@@ -1,0 +1,50 @@
+"""Copies between the host and the device of the network, as few and as late as possible."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+def upload(values: NDArray[Any], device: torch.device) -> Tensor:
+    """An array as a tensor on a device; on a CPU the tensor is the array's own memory.
+
+    To a GPU it goes through pinned memory, so that the call returns before the copy is done. PyTorch keeps
+    that memory until then, and for the calls that follow.
+    """
+    tensor = torch.from_numpy(values)
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def download(tensors: Sequence[Tensor]) -> list[NDArray[Any]]:
+    """Tensors of N rows each as arrays of their types and shapes, in a single copy: the host waits once.
+
+    On a CPU the arrays are the tensors' own memory.
+    """
+    if all(tensor.is_cpu for tensor in tensors):
+        return [tensor.numpy() for tensor in tensors]
+    return split_bytes(join_bytes(tensors).cpu().numpy(), tensors)
+
+
+def join_bytes(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors of N rows each as one: uint8 `[N, B]`, the bytes of every row one after the other."""
+    return torch.cat([t.reshape(len(t), -1).contiguous().view(torch.uint8) for t in tensors], dim=1)
+
+
+def split_bytes(joined: NDArray[np.uint8], like: Sequence[Tensor]) -> list[NDArray[Any]]:
+    """What `join_bytes` joined, as arrays of the types and shapes that the tensors `like` have."""
+    arrays, start = [], 0
+    for tensor in like:
+        end = start + tensor.nbytes // max(len(tensor), 1)
+        kind = torch.empty(0, dtype=tensor.dtype).numpy().dtype
+        part = np.ascontiguousarray(joined[:, start:end]).view(kind)
+        arrays.append(part.reshape(tuple(tensor.shape)))
+        start = end
+    return arrays
