@@ -15,7 +15,9 @@ def requirements(name: str) -> list[str]:
 
 setup(
     packages=find_packages(include=["sam2_core*"]),
-    package_data={"sam2_core": ["weights/*.safetensors", "training/configs/*.yaml"]},
+    package_data={
+        "sam2_core": ["weights/*.safetensors", "training/configs/*.yaml", "tracking/reference_clip/*.jpg"]
+    },
     # sam2-bag writes these messages.
     data_files=[("share/sam2_ros/msg", [str(path.relative_to(ROOT)) for path in ROOT.glob("msg/*.msg")])],
     install_requires=requirements("core"),
@@ -23,7 +25,7 @@ setup(
     entry_points={
         "console_scripts": [
             f"sam2-{tool} = sam2_core.tools.{tool}:main"
-            for tool in ("bag", "eval", "export", "image", "model", "train", "video")
+            for tool in ("bag", "engine", "eval", "export", "image", "model", "train", "video")
         ]
     },
 )

@@ -26,6 +26,7 @@ from rclpy.task import Future
 from sam2_core.backends import BackendOptions, load_backend
 from sam2_core.heap import keep_freed_memory
 from sam2_core.tracking import ImageSegmenter, StreamingTracker, TrackerOptions
+from sam2_core.tracking.rehearsal import rehearse
 from sam2_ros import parameters as settings
 from sam2_ros.automatic import GenerationService
 from sam2_ros.camera import Camera
@@ -48,9 +49,15 @@ class _Loaded(NamedTuple):
 class Sam2Node(LifecycleNode):
     """Loads the network in configure, receives images while active, and frees everything in cleanup."""
 
-    def __init__(self, **node_options: Any) -> None:
-        """Declares the parameters and the services. Raises ParameterException or ValueError."""
+    def __init__(self, interrupted: threading.Event | None = None, **node_options: Any) -> None:
+        """Declares the parameters and the services. Raises ParameterException or ValueError.
+
+        Args:
+            interrupted: set when the program must end; the building of engines stops then.
+            node_options: of the node.
+        """
         super().__init__("sam2", **node_options)
+        self._interrupted = interrupted or threading.Event()
         self.parameters = settings.declare(self)
         self.add_on_set_parameters_callback(self._change_parameters)
         self._loaded: _Loaded | None = None
@@ -160,8 +167,10 @@ class Sam2Node(LifecycleNode):
             exported=parameters.exported,
             provider=parameters.onnxruntime_provider,
             may_export=True,
+            engine_objects=tuple(parameters.tensorrt_objects),
+            workspace=parameters.tensorrt_workspace,
         )
-        loaded = load_backend(options, self.get_logger().info)
+        loaded = load_backend(options, self.get_logger().info, rehearse, self._interrupted)
         weights = sum(parameter.numel() for parameter in loaded.network.parameters())
         self.get_logger().info(
             f"loaded {weights / 1e6:.1f} M weights in {time.monotonic() - started:.1f} s; "
@@ -190,6 +199,7 @@ class Sam2Node(LifecycleNode):
             "backend": loaded.name,
             "backend: why": loaded.reason,
             **{f"backend: {stage}": executor for stage, executor in loaded.stages.items()},
+            **loaded.proof,
             "device": device,
         }
         return _Loaded(inference, ImageSegmenter(loaded.backend), cameras, identity)
@@ -237,7 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
     try:
-        node = Sam2Node()
+        node = Sam2Node(stop)
     except (ParameterException, ValueError) as error:
         print(f"sam2: {error}", file=sys.stderr)
         rclpy.shutdown()

@@ -95,6 +95,18 @@ class Parameters:
             "execution provider of ONNX Runtime; auto: the device's", UNCONFIGURED, choices=PROVIDERS
         ),
     )
+    tensorrt_objects: list[int] = field(
+        default_factory=lambda: [1, 2, 4, 8],
+        metadata=_about("numbers of objects for which TensorRT engines are built", UNCONFIGURED),
+    )
+    tensorrt_workspace: int = field(
+        default=0,
+        metadata=_about(
+            "memory that a layer of a TensorRT engine may use [MiB]; 0: whatever the device has",
+            UNCONFIGURED,
+            limits=(0, 1_000_000),
+        ),
+    )
     torch_threads: int = field(
         default=0,
         metadata=_about("CPU threads of the network; 0: one per core", UNCONFIGURED, limits=(0, 256)),
@@ -178,6 +190,8 @@ def problem(parameters: Parameters) -> str:
             return f"{name} is '{value}'; allowed are {', '.join(choices)}"
         if isinstance(value, float) and not math.isfinite(value):
             return f"{name} is {value}; a finite number is needed"
+    if not parameters.tensorrt_objects or min(parameters.tensorrt_objects) < 1:
+        return f"tensorrt_objects is {list(parameters.tensorrt_objects)}; numbers from 1 on are needed"
     topics = parameters.image_topics
     if not topics:
         return "image_topics is empty; at least one topic is needed"

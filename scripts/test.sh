@@ -9,7 +9,7 @@ scripts=$(dirname "${BASH_SOURCE[0]}")
 . "$scripts/environment.sh"
 cd "$root"
 
-shellcheck -x scripts/setup.sh scripts/test.sh scripts/demo.sh .ci/run
+shellcheck -x scripts/setup.sh scripts/test.sh scripts/demo.sh scripts/gpu_check.sh .ci/run
 ruff check .
 mypy
 exec python -m pytest "$@"

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from ..model import Precision, Sam2Network, choose_precision, load_network
 from .base import Backend
+from .engines import TensorRTUnavailableError
 from .manifest import ManifestError
-from .programs import HISTORIES, STAGES, Bucket, stage_buckets
+from .programs import LONG_HISTORY, STAGES, Bucket, stage_buckets
+from .self_check import Rehearse
 from .staged import StagedBackend
+from .tensorrt_backend import EngineOptions, load_tensorrt
 
 BACKENDS = ("auto", "torch", "onnxruntime", "tensorrt")
 """What a user may ask for."""
@@ -21,10 +27,11 @@ PROVIDERS = ("auto", "cpu", "cuda", "tensorrt")
 CPU_BUCKETS = (
     *(bucket for bucket in stage_buckets((1, 2, 3), "full") if bucket.stage != "decode_prompted"),
     Bucket("decode_prompted"),
-    Bucket("attend_memory", 1, *HISTORIES["buckets"][-1]),
+    *LONG_HISTORY,
 )
 """What is exported for a CPU, where unused room costs its time, and many objects at once gain nothing:
 all small numbers of tracked objects, and one by one what is rarer, prompts and long histories."""
+_ENGINE_PRECISIONS = {"float32": "fp32", "bfloat16": "bf16"}
 
 
 class BackendUnavailableError(RuntimeError):
@@ -50,7 +57,11 @@ class BackendOptions:
     provider: str = "auto"
     """One of `PROVIDERS`."""
     may_export: bool = False
-    """Whether `auto` may take a minute, once for a model, to export what a faster backend needs."""
+    """Whether `auto` may take minutes, once for a model, to export and build what a faster backend needs."""
+    engine_objects: tuple[int, ...] = (1, 2, 4, 8)
+    """Numbers of objects for which TensorRT engines are built: a GPU hardly notices one object more."""
+    workspace: int = 0
+    """Memory that a layer of a TensorRT engine may use while it runs [MiB]; 0: whatever the device has."""
 
     def __post_init__(self) -> None:
         for name, allowed in (("backend", BACKENDS), ("provider", PROVIDERS)):
@@ -71,29 +82,54 @@ class LoadedBackend:
     """Why it is this one, in a line."""
     stages: Mapping[str, str]
     """What runs each stage."""
+    proof: Mapping[str, str] = field(default_factory=dict)
+    """How it was compared with float32 on this device, for diagnostics; empty: it was not."""
 
 
-def load_backend(options: BackendOptions, report: Callable[[str], None] = lambda line: None) -> LoadedBackend:
+class _Executor(NamedTuple):
+    """What a loader gives."""
+
+    backend: StagedBackend
+    name: str
+    """With version and precision."""
+    proof: Mapping[str, str] = {}
+
+
+def load_backend(
+    options: BackendOptions,
+    report: Callable[[str], None] = lambda line: None,
+    rehearse: Rehearse | None = None,
+    cancelled: threading.Event | None = None,
+) -> LoadedBackend:
     """Loads the network and what runs it; a backend that does not work here gives way to the next.
 
     Args:
         options: what the user chose.
         report: is told, line by line, of what takes long.
+        rehearse: tracks the reference clip (`sam2_core.tracking.rehearsal.rehearse`); without it TensorRT,
+            whose engines must be checked, is not used.
+        cancelled: may be set by another thread to stop the building of engines.
 
     Raises:
         CheckpointError, ValueError: as `load_network`.
+        BuildCancelledError: `cancelled` was set.
     """
+    loaders: dict[str, Callable[..., _Executor]] = {
+        "onnxruntime": _load_onnxruntime,
+        "tensorrt": partial(_load_tensorrt, rehearse=rehearse, cancelled=cancelled or threading.Event()),
+    }
     network = load_network(options.model, options.checkpoint, options.image_size, device=options.device)
     precision = choose_precision(options.precision, network.config, options.device)
     refused: list[str] = []
     for name in _order(options):
         try:
-            staged, version = _LOADERS[name](options, network, precision, report)
+            executor = loaders[name](options, network, precision, report)
         except BackendUnavailableError as error:
             refused.append(f"{name} is not used: {error}")
             continue
         wish = "asked for" if name == options.backend else f"the fastest on {network.device.type}"
-        return LoadedBackend(staged, network, version, "; ".join([wish, *refused]), staged.describe())
+        reason, stages = "; ".join([wish, *refused]), executor.backend.describe()
+        return LoadedBackend(executor.backend, network, executor.name, reason, stages, executor.proof)
     if precision == "bfloat16":
         network.reduce_precision()
     reasons = refused or ["asked for"]
@@ -112,7 +148,7 @@ def _order(options: BackendOptions) -> list[str]:
 
 def _load_onnxruntime(
     options: BackendOptions, network: Sam2Network, precision: Precision, report: Callable[[str], None]
-) -> tuple[StagedBackend, str]:
+) -> _Executor:
     device = network.device.type
     provider = device if options.provider == "auto" else options.provider
     if (provider == "cpu") != (device == "cpu"):
@@ -131,7 +167,7 @@ def _load_onnxruntime(
     except (ManifestError, programs.OnnxRuntimeError) as error:
         raise BackendUnavailableError(str(error)) from error
     name = f"ONNX Runtime {programs.VERSION} ({provider})"
-    return StagedBackend(network, loaded, name), f"{name} in {manifest.precision}"
+    return _Executor(StagedBackend(network, loaded, name), f"{name} in {manifest.precision}")
 
 
 def _exported(options: BackendOptions, network: Sam2Network, report: Callable[[str], None]) -> Path:
@@ -165,10 +201,24 @@ def _exported(options: BackendOptions, network: Sam2Network, report: Callable[[s
 
 
 def _load_tensorrt(
-    options: BackendOptions, network: Sam2Network, precision: Precision, report: Callable[[str], None]
-) -> tuple[StagedBackend, str]:
-    raise BackendUnavailableError("there is no executor for it in this version")
-
-
-_LOADERS = {"onnxruntime": _load_onnxruntime, "tensorrt": _load_tensorrt}
-"""How each backend but torch is loaded: to what runs the stages, and its name with version and precision."""
+    options: BackendOptions,
+    network: Sam2Network,
+    precision: Precision,
+    report: Callable[[str], None],
+    rehearse: Rehearse | None,
+    cancelled: threading.Event,
+) -> _Executor:
+    if rehearse is None:
+        raise BackendUnavailableError("its engines cannot be checked here")
+    engines = EngineOptions(
+        objects=options.engine_objects,
+        precision="fp16-mixed" if options.precision == "auto" else _ENGINE_PRECISIONS[precision],
+        workspace=options.workspace,
+        may_build=options.may_export,
+    )
+    try:
+        backend, outcome = load_tensorrt(network, engines, rehearse, report, cancelled)
+    except TensorRTUnavailableError as error:
+        raise BackendUnavailableError(str(error)) from error
+    name = f"TensorRT {outcome.device.tensorrt} ({outcome.precisions})"
+    return _Executor(backend, name, outcome.diagnostics())

@@ -48,6 +48,10 @@ HISTORIES = {"full": ((7, 16),), "buckets": ((1, 16), (3, 16), (7, 16), (10, 19)
 fifteen recent frames, and one of both per prompted frame: (7, 16) with one of these, (10, 19) with four."""
 
 
+LONG_HISTORY = (Bucket("attend_memory", 1, *HISTORIES["buckets"][-1]),)
+"""For objects with several prompted frames, one after the other."""
+
+
 def stage_buckets(objects: Iterable[int], history: str) -> list[Bucket]:
     """All stages, for each number of objects and each history of `HISTORIES[history]`."""
     buckets = [Bucket("encode_image")]

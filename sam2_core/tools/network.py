@@ -10,6 +10,7 @@ import torch
 
 from ..backends.choose import BACKENDS, PROVIDERS, BackendOptions, LoadedBackend, load_backend
 from ..model import PRECISIONS, Sam2Network, load_network
+from ..tracking.rehearsal import rehearse
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
@@ -71,7 +72,7 @@ def load_given_backend(given: argparse.Namespace) -> LoadedBackend:
         exported=given.exported,
         provider=given.provider,
     )
-    loaded = load_backend(options, lambda line: print(line, file=sys.stderr))
+    loaded = load_backend(options, lambda line: print(line, file=sys.stderr), rehearse)
     print(f"the network runs in {loaded.name}: {loaded.reason}", file=sys.stderr)
     return loaded
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from engine_stand_in import StandInBuilder
 
 from sam2_core import backends
-from sam2_core.backends import BackendOptions, choose, load_backend
+from sam2_core.backends import BackendOptions, choose, load_backend, tensorrt_backend
 from sam2_core.backends.programs import Bucket
 from sam2_core.backends.staged import StagedBackend
 from sam2_core.files import cache_folder
 from sam2_core.model import Sam2Network
+from sam2_core.tracking.rehearsal import rehearse
 
 SIZE = 64
 
@@ -103,3 +106,37 @@ def test_an_unknown_backend_is_refused() -> None:
         ValueError, match="backend 'fast' is unknown; allowed: auto, torch, onnxruntime, tensorrt"
     ):
         BackendOptions(backend="fast")
+
+
+def test_tensorrt_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    loaded = load_backend(BackendOptions(backend="tensorrt", image_size=SIZE), rehearse=rehearse)
+    assert "tensorrt is not used: PyTorch finds no NVIDIA GPU" in loaded.reason
+    assert loaded.proof == {}
+    # Engines that cannot be checked are not used.
+    assert "cannot be checked" in load(backend="tensorrt").reason
+
+
+def test_what_tensorrt_proved_is_told(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    builder = StandInBuilder()
+    monkeypatch.setattr(tensorrt_backend, "open_tensorrt", lambda device, options: builder)
+    monkeypatch.setattr(tensorrt_backend, "LONG_HISTORY", ())
+    options = BackendOptions(backend="tensorrt", image_size=SIZE, precision="float32", engine_objects=(2,))
+    refused = load_backend(options, rehearse=rehearse)
+    assert "engines for this model and GPU are not there yet" in refused.reason
+    assert builder.built == []
+
+    told: list[str] = []
+    loaded = load_backend(replace(options, may_export=True), told.append, rehearse)
+    assert loaded.name == "TensorRT 10.3.0 (5 in fp32, 0 in torch)"
+    assert loaded.reason == "asked for"
+    assert {precision for _, precision in builder.built} == {"fp32"}
+    assert any("engines are to be built" in line for line in told)
+    assert "tracks the reference clip as float32 does" in loaded.proof["engines"]
+    assert loaded.proof["engine encode_image"].startswith("fp32, off by")
+    assert all("TensorRT" in executor for executor in loaded.stages.values())
+
+    # From now on it is there.
+    before = len(builder.built)
+    assert load_backend(options, rehearse=rehearse).name == loaded.name
+    assert len(builder.built) == before

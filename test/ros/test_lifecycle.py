@@ -68,6 +68,8 @@ BAD_PARAMETERS = [
     ("image_topics", ["/a", "/a"], "image_topics holds a topic twice"),
     ("camera_names", ["a", "b"], "camera_names has 2 names for 1 image_topics"),
     ("camera_names", ["1st"], "camera_names holds '1st'"),
+    ("tensorrt_objects", [0, 2], "tensorrt_objects is [0, 2]; numbers from 1 on are needed"),
+    ("backend", "fastest", "backend is 'fastest'; allowed are auto, torch, onnxruntime, tensorrt"),
 ]
 
 
