@@ -154,7 +154,7 @@ def _load_onnxruntime(
     if (provider == "cpu") != (device == "cpu"):
         raise BackendUnavailableError(f"the provider {provider} does not work on the device {device}")
     if precision == "bfloat16" and (options.precision, options.backend) != ("auto", "onnxruntime"):
-        raise BackendUnavailableError("torch computes in bfloat16, which ONNX Runtime does not on a CPU")
+        raise BackendUnavailableError("torch computes in bfloat16, ONNX Runtime's graphs in float32")
     try:
         from . import onnxruntime_programs as programs
     except ImportError as error:

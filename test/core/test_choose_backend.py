@@ -78,7 +78,10 @@ def test_onnxruntime_exports_once_and_auto_takes_it_from_then_on() -> None:
     [
         ({"backend": "tensorrt"}, "tensorrt is not used: "),
         ({"backend": "onnxruntime", "exported": "/nowhere"}, "/nowhere/manifest.json: there is no such file"),
-        ({"backend": "onnxruntime", "precision": "bfloat16"}, "torch computes in bfloat16"),
+        (
+            {"backend": "onnxruntime", "precision": "bfloat16"},
+            "torch computes in bfloat16, ONNX Runtime's graphs in float32",
+        ),
         ({"backend": "onnxruntime", "provider": "cuda"}, "the provider cuda does not work on the device cpu"),
     ],
 )
