@@ -45,6 +45,9 @@ HARD_SCENES: tuple[SceneSpec, ...] = (
     *(SceneSpec("tabletop", seed, frames=60, family="held_out_hard") for seed in range(8)),
 )
 
+SETS: dict[str, tuple[SceneSpec, ...]] = {"plain": SCENES, "hard": HARD_SCENES}
+"""The lists by name."""
+
 
 def load(spec: SceneSpec) -> Scene:
     """A held-out scene, rendered once and then read from the disk (see `cache.load_or_render`).
