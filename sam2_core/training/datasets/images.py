@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from sam2_core.evaluation.image_dataset import decode
 from sam2_core.evaluation.mask_folders import DatasetFileError
-from sam2_core.masks import mask_of_runs
-from sam2_core.training.datasets.sav import decode_mask, read_json
+from sam2_core.training.datasets.sav import read_json
 from sam2_core.training.datasets.video import BoolMask
-
-_SUBPIXELS = 8  # binary places that OpenCV keeps of a polygon's corners
 
 
 class Sa1bSource:
@@ -124,35 +121,7 @@ class StillImage:
         return [f"{self._annotation}: mask {name} is empty" for name, mask in masks.items() if not mask.any()]
 
     def _mask(self, segmentation: Any) -> BoolMask:
-        if isinstance(segmentation, list):
-            mask = self._filled(segmentation)
-        elif isinstance(segmentation, Mapping) and isinstance(segmentation.get("counts"), list):
-            mask = self._from_runs(segmentation)
-        else:
-            mask = decode_mask(segmentation, self._annotation)
-        if mask.shape != self._size:
-            raise DatasetFileError(
-                self._annotation,
-                f"has a mask of {mask.shape[1]} x {mask.shape[0]}; "
-                f"{self._path.name} is {self._size[1]} x {self._size[0]}",
-            )
-        return mask
-
-    def _filled(self, polygons: Sequence[Any]) -> BoolMask:
-        """Polygons [x0, y0, x1, y1, ...] in continuous pixels, filled."""
-        canvas = np.zeros(self._size, np.uint8)
         try:
-            corners = [np.asarray(polygon, np.float64).reshape(-1, 2) - 0.5 for polygon in polygons]
-        except ValueError as error:
-            raise DatasetFileError(self._annotation, f"holds a damaged polygon ({error})") from error
-        for polygon in corners:
-            fixed = (polygon * 2**_SUBPIXELS).round().astype(np.int32)
-            cv2.fillPoly(canvas, [fixed], 1, shift=_SUBPIXELS)
-        return canvas > 0
-
-    def _from_runs(self, segmentation: Mapping[str, Any]) -> BoolMask:
-        runs = np.asarray(segmentation["counts"], np.int64)
-        height, width = segmentation["size"]
-        if runs.size and (runs.min() < 0 or runs.sum() != height * width):
-            raise DatasetFileError(self._annotation, "holds a mask whose runs do not fill the image")
-        return mask_of_runs(runs, height, width)
+            return decode(segmentation, self._size)
+        except (TypeError, ValueError) as error:
+            raise DatasetFileError(self._annotation, f"holds a mask that cannot be used: {error}") from error
