@@ -13,6 +13,7 @@ import torch
 
 from ..model import Precision, Sam2Network, choose_precision, load_network
 from .base import Backend
+from .cuda_graphs import torch_backend
 from .engines import TensorRTUnavailableError
 from .manifest import ManifestError
 from .programs import LONG_HISTORY, STAGES, Bucket, stage_buckets
@@ -134,7 +135,9 @@ def load_backend(
         network.reduce_precision()
     reasons = refused or ["asked for"]
     name = f"torch {torch.__version__} in {network.precision}"
-    return LoadedBackend(network, network, name, "; ".join(reasons), dict.fromkeys(STAGES, "torch"))
+    backend = torch_backend(network)
+    stages = backend.describe() if isinstance(backend, StagedBackend) else dict.fromkeys(STAGES, "torch")
+    return LoadedBackend(backend, network, name, "; ".join(reasons), stages)
 
 
 def _order(options: BackendOptions) -> list[str]:

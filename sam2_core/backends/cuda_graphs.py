@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,16 +10,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..model import Sam2Network
-from .base import Backend
 from .memory_reading import READINGS, compile_for_shapes, fastest_reading
-from .programs import Bucket, Program, Signature, signature
+from .programs import LONG_HISTORY, Bucket, Program, Signature, signature, stage_buckets
 from .staged import StagedBackend
 from .stages import AttendMemory, stage_module
 
 OBJECTS = (1, 2, 4, 8, 16)
 """Objects that are tracked at once by a captured stage."""
-HISTORIES = ((7, 16), (10, 19))
-"""Memories and pointers that captured stages read: of one conditioning frame, or four, and a full history."""
 _WARM_UPS = 3
 """Runs before a capture, in which libraries choose their kernels and take their workspaces."""
 
@@ -93,7 +90,7 @@ class CudaGraphProgram:
         return graph
 
 
-def torch_backend(network: Sam2Network, compiled: bool = False) -> Backend:
+def torch_backend(network: Sam2Network, compiled: bool = False) -> Sam2Network | StagedBackend:
     """The fastest way to run a network with torch: captured stages on a GPU, the network itself elsewhere."""
     return capture(network, compiled=compiled) if network.device.type == "cuda" else network
 
@@ -101,7 +98,6 @@ def torch_backend(network: Sam2Network, compiled: bool = False) -> Backend:
 def capture(
     network: Sam2Network,
     objects: Sequence[int] = OBJECTS,
-    histories: Sequence[tuple[int, int]] = HISTORIES,
     compiled: bool = False,
 ) -> StagedBackend:
     """A network whose stages are captured, for so many objects at once; shows how far it is.
@@ -109,10 +105,9 @@ def capture(
     Args:
         network: on the device, in the precision in which it is to run.
         objects: buckets of objects that are tracked at once.
-        histories: buckets of memories and pointers that are read.
         compiled: as in `CudaGraphProgram`; it takes minutes.
     """
-    buckets = list(_buckets(objects, histories))
+    buckets = [*stage_buckets(objects, "full"), *LONG_HISTORY]
     # Images are encoded beside the tracking of other ones, so they need memory of their own.
     pool = torch.cuda.graph_pool_handle() if network.device.type == "cuda" else None
     programs: dict[Bucket, Program] = {}
@@ -132,16 +127,6 @@ def capture(
     return StagedBackend(
         network, programs, f"torch {torch.__version__} in CUDA graphs{how}, memory read {'/'.join(readings)}"
     )
-
-
-def _buckets(objects: Sequence[int], histories: Sequence[tuple[int, int]]) -> Iterator[Bucket]:
-    yield Bucket("encode_image")
-    yield Bucket("decode_prompted")
-    for count in objects:
-        for maps, pointers in histories:
-            yield Bucket("attend_memory", count, maps, pointers)
-        yield Bucket("decode_tracked", count)
-        yield Bucket("encode_memory", count)
 
 
 def _choose_reading(module: AttendMemory, network: Sam2Network, bucket: Bucket) -> str:

@@ -28,7 +28,7 @@ def network() -> Sam2Network:
 
 @pytest.fixture(scope="module")
 def captured(network: Sam2Network) -> StagedBackend:
-    return capture(network, objects=(1, 2), histories=((7, 16),))
+    return capture(network, objects=(1, 2))
 
 
 def test_tracking_by_captured_stages_gives_the_networks_numbers(
