@@ -14,13 +14,11 @@ import json
 import platform
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -35,12 +33,10 @@ from sam2_core.tracking import StreamingTracker
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "test" / "core"), str(ROOT / "benchmark")]
 
+from measuring import FULL, STAGES, Spread, Timed  # noqa: E402
 from random_weights import random_network  # noqa: E402
-from scenario import Delegate, clip  # noqa: E402
-from speed import STAGES, prompts  # noqa: E402
-
-FULL = 8
-"""Frames after which seven maps are read."""
+from scenario import clip  # noqa: E402
+from speed import prompts  # noqa: E402
 
 
 def _torch(network: Sam2Network, objects: int, threads: int) -> Backend:
@@ -66,39 +62,6 @@ EXECUTORS: dict[str, Callable[[Sam2Network, int, int], Backend]] = {
     f"torch {torch.__version__}, bfloat16": _torch_bfloat16,
     f"ONNX Runtime {VERSION}, float32": _onnxruntime,
 }
-
-
-class Timed(Delegate):
-    """Notes how long each call of a stage takes [s]."""
-
-    def __init__(self, backend: Backend) -> None:
-        super().__init__(backend)
-        self.seconds: dict[str, list[float]] = defaultdict(list)
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self.backend, name)
-        if name not in STAGES:
-            return found
-
-        def run(*arguments: Any, **options: Any) -> Any:
-            started = time.perf_counter()
-            result = found(*arguments, **options)
-            self.seconds[name].append(time.perf_counter() - started)
-            return result
-
-        return run
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Of a time [ms]."""
-
-    median: float
-    p95: float
-
-    @classmethod
-    def of(cls, seconds: Sequence[float]) -> Spread:
-        return cls(*(float(1e3 * np.percentile(seconds, percent)) for percent in (50, 95)))
 
 
 @dataclass(frozen=True)
@@ -138,9 +101,9 @@ class Runner:
 
     def row(self, network: Sam2Network, objects: int, name: str, timed: int) -> Row:
         """What the last `timed` frames took."""
-        config, seconds = network.config, self._backend.seconds
-        stages = {stage: Spread.of(seconds[stage][-timed:]) for stage in STAGES}
+        config = network.config
         step, cpu = Spread.of(self.wall[-timed:]), Spread.of(self.cpu[-timed:])
+        stages = self._backend.spreads(timed)
         return Row(config.name, config.image_size, objects, name, step, cpu, stages)
 
 
