@@ -13,7 +13,7 @@ import argparse
 import json
 import os
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -100,7 +100,14 @@ class Row:
             for error, noise in zip(asdict(self.errors).values(), asdict(self.noise).values(), strict=True)
         ]
         what = map(str, asdict(self.case).values())
-        return " | ".join(["", *what, *figures, "yes" if agree(self.errors) else "NO", ""]).strip()
+        return " | ".join(["", *what, *figures, self.verdict(), ""]).strip()
+
+    def verdict(self) -> str:
+        """Whether the differences are within the tolerances, or the memory's are what noise makes of it."""
+        if agree(self.errors):
+            return "yes"
+        noisy = agree(replace(self.errors, memory=0)) and self.errors.memory <= self.noise.memory
+        return "yes; memory within its noise" if noisy else "NO"
 
 
 def perturb(network: Sam2Network, amount: float) -> None:
@@ -130,7 +137,9 @@ def table(rows: list[Row]) -> str:
         *(row.text() for row in rows),
         "",
         f"Largest differences; in brackets those of weights changed by 1e-6. Tolerances: {t.logits:g}, "
-        f"{t.score:g}, {t.pointer:g}, {t.memory:g}. Mask logits deviate by 5, memories and pointers by 1.",
+        f"{t.score:g}, {t.pointer:g}, {t.memory:g}. Mask logits deviate by 5, memories and pointers by 1. "
+        "A prompted frame's mask enters its memory as 0 and 1: where a logit is within rounding of 0, one "
+        "pixel changes, and the noise shows it too.",
         "",
     ]
     return "\n".join(lines)
