@@ -23,7 +23,7 @@ from sam2_core.tools.bag_files import BagWriter
 from sam2_core.tools.bag_messages import Messages, nanoseconds
 from sam2_core.tools.journal import FoundObject
 
-HEIGHT, WIDTH, COUNT = 360, 480, 12
+HEIGHT, WIDTH, COUNT = 360, 480, 30
 TOPIC = "/camera/image_raw"
 START = 1_700_000_000_000_000_000
 STEP = 33_333_333
@@ -224,8 +224,8 @@ def test_a_missing_topic_is_named_with_those_that_are_there(
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
-        ("frame: 99, points: [[1, 1]]", "bad.yaml:1: frame 99 is not in the bag; allowed: 0 to 11"),
-        ("time: 4, points: [[1, 1]]", "bad.yaml:1: time 4 s is not in the bag; allowed: 0 to 0.367"),
+        ("frame: 99, points: [[1, 1]]", "bad.yaml:1: frame 99 is not in the bag; allowed: 0 to 29"),
+        ("time: 4, points: [[1, 1]]", "bad.yaml:1: time 4 s is not in the bag; allowed: 0 to 0.967"),
         ("frame: 0, points: [[999, 1]]", "bad.yaml:1: point (999, 1); allowed: 0 <= x <= 480"),
         ("frame: 0, point: [[9, 1]]", "bad.yaml:1: unknown field 'point'; allowed: object,"),
     ],
@@ -255,7 +255,7 @@ def test_an_interrupted_run_is_readable_and_goes_on_to_the_same_bag(
 ) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "sam2_core.tools.bag", *arguments(folder, "mcap", out)]
-    for frames in (3, 6):  # of 12: the bar tells of several frames at once
+    for frames in (3, 6):  # of 30: the bar tells of several frames at once
         assert "goes on from here" in interrupt(command, frames, tmp_path)
         masks = read(out)["/sam2/masks"]
         assert frames <= len(masks) < COUNT
