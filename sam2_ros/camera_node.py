@@ -26,6 +26,7 @@ from std_msgs.msg import Header
 from sam2_core.scenes.rendering import RenderingUnavailableError
 from sam2_core.video import TimedImage
 from sam2_ros.images import image_from_array, jpeg_from_array
+from sam2_ros.stop import Stop
 
 # Best effort as cameras are; deep enough that a reader that is late for a moment loses nothing.
 CAMERA_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -45,7 +46,7 @@ class CameraNode(Node, Generic[Frame], ABC):
 
     def __init__(self, name: str) -> None:
         super().__init__(name, namespace="camera")
-        self._stop = threading.Event()
+        self._stop = Stop()
         self._published = 0
         self._limit: int = self.declare_fixed("frames", 0, "frames to publish; 0: no end", 0, 2**31 - 1)
         self._frame_id: str = self.declare_fixed("frame_id", "camera_optical_frame", "frame of the images")

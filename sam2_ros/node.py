@@ -33,6 +33,7 @@ from sam2_ros.camera import Camera
 from sam2_ros.diagnostics import camera_status, node_status
 from sam2_ros.inference import InferenceThread, NotActiveError
 from sam2_ros.services import CameraServices, SegmentationService
+from sam2_ros.stop import Stop
 
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -239,7 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Under launch, SIGINT arrives twice. Our own handler only sets a flag, so that the second one, in the
     # middle of the clean-up, does no harm.
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-    stop = threading.Event()
+    stop = Stop()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         stop.set()

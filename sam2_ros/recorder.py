@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections import deque
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from sam2_ros.held_images import HeldImages
 from sam2_ros.images import gray_from_image, rgb_from_image
 from sam2_ros.msg import ObjectMask, ObjectMasks
 from sam2_ros.recording import Progress, RecordedFrame, RecordedObject, RecordingWriter, frames_waiting
+from sam2_ros.stop import Stop
 
 _PATIENCE = 5_000_000_000  # [ns] that masks wait for the image that they belong to
 _BEST_EFFORT = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -112,7 +112,7 @@ def _recorded(item: ObjectMask) -> RecordedObject:
 def main() -> None:
     """Records until SIGINT or SIGTERM."""
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    stop = threading.Event()
+    stop = Stop()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     recorder = Recorder()
