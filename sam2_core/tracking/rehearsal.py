@@ -1,7 +1,7 @@
 """The reference clip: what a backend must track as the float32 network does before it is trusted.
 
-The clip is in `reference_clip/`, eight frames of our own procedural scenes: frames 0 to 7 of
-`sample_scene(6, frames=8, size=(240, 320))` as JPEG of quality 90, a scene without photographs.
+It lies in `reference_clip/`: eight frames of a procedural scene of our own, without photographs, as JPEGs of
+quality 90. It is `sample_scene(6, frames=8, size=(240, 320))` as that was before commit 992f74d.
 """
 
 from __future__ import annotations

@@ -12,19 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def heed_interrupts() -> None:
-    """For `preexec_fn`: what is started in the background, as these tests may be, ignores SIGINT else."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def interrupt(command: list[str], frames: int, folder: Path) -> str:
     """Sends Ctrl-C to a tool that has tracked so many frames at least; returns what it told on stderr."""
     told = folder / "told.txt"
-    # One thread, as in the tests' process: with more, sums round in another order.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    # One thread, as in the tests' process: with more, sums round in another order. The bar tells all frames.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_MININTERVAL": "0", "TQDM_MINITERS": "1"}
     with (
         told.open("wb") as stderr,
-        subprocess.Popen(command, stderr=stderr, env=environment, preexec_fn=heed_interrupts) as process,
+        subprocess.Popen(command, stderr=stderr, env=environment) as process,
     ):
         while process.poll() is None and _tracked(told) < frames:
             time.sleep(0.002)  # a small part of the time that a frame takes

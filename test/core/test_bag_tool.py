@@ -255,7 +255,7 @@ def test_an_interrupted_run_is_readable_and_goes_on_to_the_same_bag(
 ) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "sam2_core.tools.bag", *arguments(folder, "mcap", out)]
-    for frames in (3, 6):  # of 30: the bar tells of several frames at once
+    for frames in (3, 6):  # of 30
         assert "goes on from here" in interrupt(command, frames, tmp_path)
         masks = read(out)["/sam2/masks"]
         assert frames <= len(masks) < COUNT

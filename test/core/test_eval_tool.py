@@ -27,7 +27,6 @@ from dataset_folders import (
     write_palettes,
     youtube_vos,
 )
-from interrupts import heed_interrupts
 from PIL import Image
 from random_checkpoint import write_random_checkpoint
 
@@ -149,9 +148,7 @@ def test_an_interrupted_run_goes_on_with_the_next_video(tmp_path: Path, checkpoi
     # One thread, as in this process: with more, sums round in another order.
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "sam2_core.tools.eval", *given]
-    with subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=heed_interrupts
-    ) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         while process.poll() is None and not (out / "videos/a.json").exists():
             time.sleep(0.002)
         process.send_signal(signal.SIGINT)
@@ -186,7 +183,7 @@ def test_workers_stop_when_interrupted_and_the_next_run_goes_on(tmp_path: Path, 
     davis(root, ("a", "b", "c", "d", "e"))
     given = [str(root), "--out", str(out), "--checkpoint", str(checkpoint)]
     command = [sys.executable, "-m", "sam2_core.tools.eval", *given, "--workers", "2"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         while process.poll() is None and not list(out.glob("videos/*.json")):
             time.sleep(0.002)
         process.send_signal(signal.SIGINT)

@@ -18,7 +18,7 @@ from random_checkpoint import write_random_checkpoint
 from sam2_core.tools.video import main
 from sam2_core.video import FrameReader, VideoWriter
 
-HEIGHT, WIDTH, COUNT = 96, 128, 14
+HEIGHT, WIDTH, COUNT = 96, 128, 30
 PROMPTS = """\
 prompts:
 - {object: 1, label: square, frame: 4, points: [[64, 48], [5, 5]], labels: [1, 0]}
@@ -107,7 +107,7 @@ def test_a_finished_run_given_again_changes_nothing(folder: Path, whole: Path) -
 def test_an_interrupted_run_goes_on_to_the_same_result(folder: Path, whole: Path, tmp_path: Path) -> None:
     out = folder / "interrupted"
     command = [sys.executable, "-m", "sam2_core.tools.video", *arguments(folder, out)]
-    for frames in (2, 5):  # of 14: the bar tells of several frames at once
+    for frames in (2, 5):  # of 30
         assert "goes on from here" in interrupt(command, frames, tmp_path)
     assert main(arguments(folder, out)) == 0
     assert tracks(out) == tracks(whole)
@@ -132,8 +132,8 @@ def error(capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     ("prompts", "message"),
     [
-        ("frame: 99, points: [[1, 1]]", r"bad.yaml:1: frame 99 is not in the video; allowed: 0 to 13"),
-        ("time: 9, points: [[1, 1]]", r"bad.yaml:1: time 9 s is not in the video; allowed: 0 to 0.520"),
+        ("frame: 99, points: [[1, 1]]", r"bad.yaml:1: frame 99 is not in the video; allowed: 0 to 29"),
+        ("time: 9, points: [[1, 1]]", r"bad.yaml:1: time 9 s is not in the video; allowed: 0 to 1.16"),
         ("frame: 1, points: [[500, 1]]", r"bad.yaml:1: point (500, 1); allowed: 0 <= x <= 128, 0 <= y <= 96"),
         ("frame: 1, pts: [[5, 1]]", r"bad.yaml:1: unknown field 'pts'; allowed: object, label, frame, time"),
     ],
