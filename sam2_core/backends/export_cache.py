@@ -13,7 +13,7 @@ import onnxscript
 import torch
 
 from ..files import cache_folder
-from ..model import Sam2Network, state_fingerprint
+from ..model import Sam2Config, Sam2Network, state_fingerprint
 from .export import export_stages
 from .manifest import ManifestError, check_files, read_manifest
 from .programs import Bucket
@@ -21,12 +21,8 @@ from .programs import Bucket
 
 def find_exported_stages(network: Sam2Network, precision: str, buckets: Sequence[Bucket]) -> Path | None:
     """The folder that `exported_stages` has made, as long as it is intact."""
-    folder = _folder(network, precision, buckets)
-    try:
-        check_files(read_manifest(folder), folder)
-    except ManifestError:
-        return None
-    return folder
+    folder = _folder(network.config, state_fingerprint(network.state_dict()), precision, buckets)
+    return folder if _intact(folder) else None
 
 
 def exported_stages(
@@ -44,32 +40,39 @@ def exported_stages(
         ExportError, GraphError: the stages cannot be exported.
         OSError: the folder cannot be written.
     """
-    if found := find_exported_stages(network, precision, buckets):
-        return found
-    folder = _folder(network, precision, buckets)
+    fingerprint = state_fingerprint(network.state_dict())
+    folder = _folder(network.config, fingerprint, precision, buckets)
+    if _intact(folder):
+        return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix="partial-", dir=folder.parent))
     try:
-        export_stages(network, state_fingerprint(network.state_dict()), partial, precision, buckets, report)
+        export_stages(network, fingerprint, partial, precision, buckets, report)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     except OSError:
-        if not find_exported_stages(
-            network, precision, buckets
-        ):  # otherwise another process has made it meanwhile
+        if not _intact(folder):  # otherwise another process has made it meanwhile
             raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 
-def _folder(network: Sam2Network, precision: str, buckets: Sequence[Bucket]) -> Path:
+def _intact(folder: Path) -> bool:
+    """Whether it holds all that its manifest says, unchanged."""
+    try:
+        check_files(read_manifest(folder), folder)
+    except ManifestError:
+        return False
+    return True
+
+
+def _folder(config: Sam2Config, fingerprint: str, precision: str, buckets: Sequence[Bucket]) -> Path:
     """Changes with everything on which the graphs depend: also with the code that makes them."""
     here = Path(__file__).parent
     digest = hashlib.sha256()
     for path in (*sorted((here.parent / "model").glob("*.py")), here / "stages.py", here / "export.py"):
         digest.update(path.read_bytes())
-    config, fingerprint = network.config, state_fingerprint(network.state_dict())
     digest.update(repr([config, fingerprint, *(bucket.name for bucket in buckets)]).encode())
     digest.update(repr([torch.__version__, onnx.__version__, onnxscript.__version__]).encode())
     name = f"{config.name}-{config.image_size}-{precision}-{digest.hexdigest()[:16]}"
