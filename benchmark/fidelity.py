@@ -11,13 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
-
-os.environ.setdefault("TQDM_DISABLE", "1")  # the official predictor's bars
 
 import torch
 

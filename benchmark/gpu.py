@@ -31,8 +31,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TQDM_DISABLE", "1")  # the official predictor's bars
-
 import numpy as np
 import torch
 from gpu_report import Row, chart, table

@@ -179,14 +179,18 @@ class Sam2Node(LifecycleNode):
         )
 
         inference = InferenceThread(parameters.torch_threads)
-        limits = TrackerOptions(max_objects=parameters.max_objects, held_frames=parameters.held_frames)
+        tracking = TrackerOptions(
+            max_objects=parameters.max_objects,
+            held_frames=parameters.held_frames,
+            lasting_corrections=parameters.lasting_corrections,
+        )
         cameras = {
             name: Camera(
                 self,
                 name,
                 topic,
                 self._prefixes[name],
-                StreamingTracker(loaded.backend, limits),
+                StreamingTracker(loaded.backend, tracking),
                 lambda: self.parameters,
                 inference.notify,
             )

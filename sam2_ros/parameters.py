@@ -118,6 +118,13 @@ class Parameters:
         default=8,
         metadata=_about("newest frames of a camera that may still be prompted", UNCONFIGURED, limits=(1, 64)),
     )
+    lasting_corrections: bool = field(
+        default=False,
+        metadata=_about(
+            "a corrected frame is read for good, as in the training of Meta's models; else for six frames",
+            UNCONFIGURED,
+        ),
+    )
     allow_click_prompts: bool = field(
         default=False,
         metadata=_about("a geometry_msgs/Point on <image topic>_mouse_left adds an object there", ALWAYS),

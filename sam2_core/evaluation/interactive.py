@@ -22,7 +22,14 @@ from numpy.typing import NDArray
 
 from ..backends import Backend
 from ..simulated_user import correction_click
-from ..tracking import ObjectResult, PointPrompt, StreamingTracker, TrackerOptions, VideoSegmenter
+from ..tracking import (
+    ObjectResult,
+    PointPrompt,
+    StreamingTracker,
+    TrackerOptions,
+    VideoOptions,
+    VideoSegmenter,
+)
 from ..tracking.passes import plan_passes
 from ..tracking.results import upscale_logits
 from .dataset import AnnotatedVideo
@@ -76,12 +83,14 @@ def track_offline(
     backend: Backend,
     video: AnnotatedVideo,
     effort: Effort,
+    lasting_corrections: bool,
     masks: ObjectFolders,
     advance: Callable[[], None],
 ) -> dict[str, Interaction]:
     """Goes through a video `offline_rounds` times, each time after clicks on every object's worst frame.
 
     Args:
+        lasting_corrections: see `PromptOptions`.
         masks: where those of the last round go, for the annotated frames.
         advance: called after each frame of each pass.
 
@@ -89,7 +98,8 @@ def track_offline(
         DatasetFileError: a true mask cannot be read any more.
         VideoError: a frame cannot be decoded.
     """
-    segmenter = VideoSegmenter(backend, video.images)
+    options = VideoOptions(lasting_corrections=lasting_corrections)
+    segmenter = VideoSegmenter(backend, video.images, options)
     truth = _Truth(video)
     found = {name: Interaction() for name in truth.first}
     ids = {name: object_id for object_id, name in enumerate(truth.first, start=1)}
@@ -132,6 +142,7 @@ def track_online(
     backend: Backend,
     video: AnnotatedVideo,
     effort: Effort,
+    lasting_corrections: bool,
     masks: ObjectFolders,
     advance: Callable[[], None],
 ) -> dict[str, Interaction]:
@@ -144,9 +155,10 @@ def track_online(
     """
     truth = _Truth(video)
     budgets = range(1, effort.frames + 1)
-    tracker = StreamingTracker(
-        backend, TrackerOptions(max_objects=len(truth.first) * len(budgets), held_frames=1)
+    options = TrackerOptions(
+        max_objects=len(truth.first) * len(budgets), held_frames=1, lasting_corrections=lasting_corrections
     )
+    tracker = StreamingTracker(backend, options)
     found = {name: Interaction(rounds=[ObjectFrames() for _ in budgets]) for name in truth.first}
     ids: dict[tuple[str, int], int] = {}
     spent = dict.fromkeys(((name, budget) for name in found for budget in budgets), 0)

@@ -145,6 +145,7 @@ class Interactive(_OnVideos):
     masks: Path
     effort: Effort
     online: bool
+    lasting_corrections: bool
 
     def read(self, item: VideoFolders) -> tuple[AnnotatedVideo | None, list[str]]:
         return read_video(item, scored=False)
@@ -159,7 +160,7 @@ class Interactive(_OnVideos):
         assert backend is not None, "only a tracker can be clicked on"
         track = track_online if self.online else track_offline
         masks = ObjectFolders(self.masks / subject.name)
-        found = track(backend, subject, self.effort, masks, advance)
+        found = track(backend, subject, self.effort, self.lasting_corrections, masks, advance)
         return {name: asdict(one) for name, one in found.items()}
 
     def report(self, about: Mapping[str, Any], found: Mapping[str, Found]) -> Report:

@@ -17,7 +17,13 @@ from ..tracking import FrameResult, ObjectResult, PromptError, StreamingTracker,
 from .bag_files import BagError, BagImage, BagImages, BagWriter, is_bag, require_free
 from .bag_messages import MessageDefinitionsError, Messages, nanoseconds
 from .journal import FoundObject, Journal
-from .network import add_backend_options, add_network_options, describe_network, load_given_backend
+from .network import (
+    add_backend_options,
+    add_correction_option,
+    add_network_options,
+    describe_network,
+    load_given_backend,
+)
 from .program import run_program
 from .prompts_file import FORMAT, FilePrompt, PromptsFileError, read_prompts
 from .run import Run, RunError, is_run
@@ -82,9 +88,11 @@ def _track(given: argparse.Namespace) -> None:
             "bag": f"{given.bag.resolve()}, {len(images)} images on {given.topic}",
             "prompts file": file.digest,
             "model": describe_network(loaded.network),
+            "lasting corrections": given.lasting_corrections,
         }
         run = Run(given.out, identity, given.restart, given.device)
-        session = _Session(StreamingTracker(loaded.backend, _options(file.prompts)), file.prompts, run.state)
+        tracker = StreamingTracker(loaded.backend, _options(file.prompts, given.lasting_corrections))
+        session = _Session(tracker, file.prompts, run.state)
         reserve = given.min_free * _MEGABYTE
         with run.journal as journal:
             try:
@@ -110,9 +118,10 @@ def _check(prompts: Iterable[FilePrompt], images: BagImages) -> None:
             raise one.fails(error) from error
 
 
-def _options(prompts: Iterable[FilePrompt]) -> TrackerOptions:
+def _options(prompts: Iterable[FilePrompt], lasting_corrections: bool) -> TrackerOptions:
     """Room for the file's objects."""
-    return TrackerOptions(max_objects=len({one.object_id for one in prompts}))
+    objects = len({one.object_id for one in prompts})
+    return TrackerOptions(max_objects=objects, lasting_corrections=lasting_corrections)
 
 
 def _with_room(
@@ -239,6 +248,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--topic", required=True, metavar="T", help="its topic with the images")
     parser.add_argument("--prompts", type=Path, required=True, metavar="FILE", help="what the objects are")
     parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder of the bag to write")
+    add_correction_option(parser)
     parser.add_argument("--images", action="store_true", help="write masks, labels and overlay as images too")
     parser.add_argument(
         "--prefix", default="/sam2", metavar="NAME", help="of the topics written (default: %(default)s)"

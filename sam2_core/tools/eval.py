@@ -17,7 +17,7 @@ from ..evaluation.interactive import Effort
 from ..evaluation.protocols import Images, Interactive, SemiSupervised
 from ..evaluation.workers import WorkerError, Workers
 from ..model import CheckpointError, Sam2Network
-from .network import add_network_options, describe_network, load_given_network
+from .network import add_correction_option, add_network_options, describe_network, load_given_network
 from .program import named, run_program
 from .run import RunError, claim
 
@@ -106,7 +106,8 @@ def _protocol(given: argparse.Namespace) -> AnyProtocol:
         return SemiSupervised(masks)
     if given.protocol == "images":
         return Images()
-    return Interactive(masks, Effort(given.frames, given.clicks), given.protocol == "online")
+    effort = Effort(given.frames, given.clicks)
+    return Interactive(masks, effort, given.protocol == "online", given.lasting_corrections)
 
 
 def _load(given: argparse.Namespace) -> Sam2Network | None:
@@ -118,7 +119,11 @@ def _identity(given: argparse.Namespace, network: Any) -> dict[str, Any]:
     tracker = describe_network(network) if network else str(given.predictions.resolve())
     about = {"protocol": given.protocol, "dataset": str(given.dataset.resolve()), "tracker": tracker}
     if given.protocol in ("offline", "online"):
-        about |= {"frames with clicks": given.frames, "clicks on a frame": given.clicks}
+        about |= {
+            "frames with clicks": given.frames,
+            "clicks on a frame": given.clicks,
+            "lasting corrections": given.lasting_corrections,
+        }
     return about
 
 
@@ -179,6 +184,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="clicks on each of them (offline, online; default: %(default)s)",
     )
+    add_correction_option(parser)
     parser.add_argument("--strict", action="store_true", help="stop at the first fault of the dataset")
     parser.add_argument("--restart", action="store_true", help="forget the run that is in DIR")
     parallel = parser.add_argument_group("speed")

@@ -60,6 +60,16 @@ def add_backend_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_correction_option(parser: argparse.ArgumentParser) -> None:
+    """Adds --lasting-corrections, for tools in which tracked objects are corrected."""
+    parser.add_argument(
+        "--lasting-corrections",
+        action="store_true",
+        help="corrected frames are read for good, as in the training of Meta's models (default: for six "
+        "frames, as Meta's predictor does)",
+    )
+
+
 def load_given_backend(given: argparse.Namespace) -> LoadedBackend:
     """The network of the options and what runs it; says on stderr what that is. Raises CheckpointError."""
     options = BackendOptions(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -27,7 +27,9 @@ class FrameMemory:
     """In which it is one row: a stream's `Arena`; in a clip, what was found on that frame."""
     row: int
     conditioning: bool
-    """Whether the frame was prompted without having been tracked before."""
+    """Whether it is kept and read as a prompted frame's: see `Steps.prompt`."""
+    tracked: bool
+    """Whether the object was tracked on the frame, so that a prompt there is a correction."""
     clicks: Clicks | None = None
     """The clicks given on this frame so far."""
     step: int = 1
@@ -54,7 +56,7 @@ class MemoryBank:
     """All memories of one object, by frame."""
 
     max_conditioning: int
-    """Conditioning frames kept at most: the first, then the newest."""
+    """Conditioning frames kept at most: the first, then the newest. Others are then recent ones."""
     recent: MutableMapping[int, FrameMemory] = field(default_factory=dict)
     """Memories of frames that are not conditioning ones; in a clip, `ArchivedMemories`."""
     conditioning: dict[int, FrameMemory] = field(default_factory=dict)
@@ -66,15 +68,15 @@ class MemoryBank:
     def put(self, memory: FrameMemory) -> list[FrameMemory]:
         """Stores the memory of a frame in place of an earlier one; returns what is let go of."""
         earlier = (self.conditioning.pop(memory.frame, None), self.recent.pop(memory.frame, None))
-        dropped = [one for one in earlier if one]
         if not memory.conditioning:
             self.recent[memory.frame] = memory
-            return dropped
-        self.conditioning[memory.frame] = memory
-        if len(self.conditioning) > self.max_conditioning:
-            # The first prompt says best what the object is; of the others the newest are closest in time.
-            dropped.append(self.conditioning.pop(sorted(self.conditioning)[1]))
-        return dropped
+        else:
+            self.conditioning[memory.frame] = memory
+            if len(self.conditioning) > self.max_conditioning:
+                # The first prompt says best what the object is; of the others the newest are closest in time.
+                oldest = sorted(self.conditioning)[1]
+                self.recent[oldest] = replace(self.conditioning.pop(oldest), conditioning=False)
+        return [one for one in earlier if one]
 
     def forget_before(self, frame: int) -> list[FrameMemory]:
         """Lets go of the recent memories of the frames before one; returns them."""

@@ -16,7 +16,17 @@ class MaskOptions:
 
 
 @dataclass(frozen=True)
-class TrackerOptions(MaskOptions):
+class PromptOptions(MaskOptions):
+    """What a prompt does; the defaults give the official predictor's numbers."""
+
+    lasting_corrections: bool = False
+    """Whether a corrected frame becomes a conditioning frame, which is read from then on, as in the training
+    of the released weights. Otherwise it is read for six frames, like any tracked one. The official
+    predictor calls it `add_all_frames_to_correct_as_cond`."""
+
+
+@dataclass(frozen=True)
+class TrackerOptions(PromptOptions):
     """Options of `StreamingTracker`; the defaults give the official predictor's numbers."""
 
     max_objects: int = 16
@@ -31,7 +41,7 @@ class TrackerOptions(MaskOptions):
 
 
 @dataclass(frozen=True)
-class VideoOptions(MaskOptions):
+class VideoOptions(PromptOptions):
     """Options of `VideoSegmenter`; the defaults give the official predictor's numbers."""
 
     max_conditioning_frames: int = 16

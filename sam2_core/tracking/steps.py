@@ -12,7 +12,7 @@ from .errors import PromptError
 from .findings import Findings
 from .frames import HeldFrame
 from .memory import FrameMemory, MemoryBank, gather
-from .options import MaskOptions
+from .options import PromptOptions
 from .prompts import Clicks, MaskPrompt, PointPrompt, Prompt, mask_logits, to_clicks, to_square_mask
 from .results import PREVIOUS_LOGIT_LIMIT
 from .selection import choose_masks, hide_absent
@@ -24,10 +24,10 @@ class Steps:
 
     Args:
         backend: executes the network.
-        options: how a mask is chosen.
+        options: how a mask is chosen, and what a correction does.
     """
 
-    def __init__(self, backend: Backend, options: MaskOptions) -> None:
+    def __init__(self, backend: Backend, options: PromptOptions) -> None:
         self._backend = backend
         self._options = options
 
@@ -43,7 +43,10 @@ class Steps:
         maps = backend.encode_memory(features.embedding, logits, decoded.score).bfloat16()
         pointers = backend.hide_pointer(chosen.pointers, decoded.score)
         found = Findings(maps, pointers, logits, decoded.score, chosen.iou)
-        return [FrameMemory(frame.index, found, i, False, step=timeline.step) for i in range(len(banks))]
+        return [
+            FrameMemory(frame.index, found, row, conditioning=False, tracked=True, step=timeline.step)
+            for row in range(len(banks))
+        ]
 
     def prompt(
         self, bank: MemoryBank, frame: HeldFrame, prompt: Prompt, clear_previous: bool, timeline: Timeline
@@ -51,33 +54,34 @@ class Steps:
         """The memory of a frame after a prompt on it.
 
         On a frame that was tracked, the prompt corrects what was found there: memory is read, and the frame
-        stays a recent memory. On any other frame the prompt alone decides: it is a conditioning frame.
+        stays a recent memory, or becomes a conditioning frame where corrections are to last. On any other
+        frame the prompt alone decides: it is a conditioning frame.
 
         Raises:
             PromptError: the prompt adds a box to earlier points.
         """
         before = bank.find(frame.index)
-        conditioning = before is None or before.conditioning
+        correction = before is not None and before.tracked
         if isinstance(prompt, MaskPrompt):
-            return self._mask_prompted(frame, prompt, conditioning)
+            return self._mask_prompted(frame, prompt, correction)
         backend, embedding = self._backend, frame.features.embedding
         clicks = self._clicks(prompt, frame, before, clear_previous)
         previous = None
         if before is not None:
             previous = before.logits[None].clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)
-        if conditioning:
-            conditioned = backend.without_memory(embedding)
-        else:
+        if correction:
             conditioned = backend.attend_memory(
                 embedding, gather([bank], frame.index, timeline, backend.config)
             )
+        else:
+            conditioned = backend.without_memory(embedding)
         prompts = backend.encode_prompts(clicks.points, clicks.labels, previous)
         decoded = backend.decode_masks(conditioned, frame.features.skip4, frame.features.skip8, prompts)
         # One click is ambiguous; a box (two corners) or several clicks are not.
         chosen = choose_masks(decoded, len(clicks) <= 1, backend.config, self._options)
         logits = hide_absent(chosen.logits, decoded.score)
         pointer = backend.hide_pointer(chosen.pointers, decoded.score)
-        return self._remember(frame, logits, pointer, decoded.score, chosen.iou, conditioning, clicks)
+        return self._remember(frame, logits, pointer, decoded.score, chosen.iou, correction, clicks)
 
     def _clicks(
         self, prompt: PointPrompt, frame: HeldFrame, before: FrameMemory | None, clear_previous: bool
@@ -90,7 +94,7 @@ class Steps:
             raise PromptError("a box cannot follow earlier points; allowed: a box with clear_previous")
         return before.clicks.followed_by(clicks)
 
-    def _mask_prompted(self, frame: HeldFrame, prompt: MaskPrompt, conditioning: bool) -> FrameMemory:
+    def _mask_prompted(self, frame: HeldFrame, prompt: MaskPrompt, correction: bool) -> FrameMemory:
         backend, features = self._backend, frame.features
         mask = to_square_mask(prompt, backend.config.image_size, backend.device)
         prompts = backend.encode_mask_prompt(mask)
@@ -105,7 +109,7 @@ class Steps:
             backend.hide_pointer(pointer, score),
             score,
             torch.ones_like(score),
-            conditioning,
+            correction,
         )
 
     def _remember(
@@ -115,7 +119,7 @@ class Steps:
         pointer: Tensor,
         score: Tensor,
         iou: Tensor,
-        conditioning: bool,
+        correction: bool,
         clicks: Clicks | None = None,
     ) -> FrameMemory:
         """Encodes the memory of a prompted frame: what the user saw, so the mask enters as 0 and 1."""
@@ -123,5 +127,10 @@ class Steps:
             frame.features.embedding, logits, score, binarize=True
         ).bfloat16()
         return FrameMemory(
-            frame.index, Findings(memory, pointer, logits, score, iou), 0, conditioning, clicks
+            frame.index,
+            Findings(memory, pointer, logits, score, iou),
+            row=0,
+            conditioning=self._options.lasting_corrections or not correction,
+            tracked=correction,
+            clicks=clicks,
         )

@@ -39,12 +39,13 @@ class Clip:
     """Prompted frames read at most: the first, then the closest in time."""
 
     def conditioning(self, memories: Mapping[int, _Memory], frame: int) -> list[_Memory]:
-        """The prompted frames that a frame reads, wherever they are."""
-        if len(memories) <= self.max_conditioning:
-            return list(memories.values())
-        first, *others = sorted(memories)
-        others.sort(key=lambda key: abs(key - frame))
-        return [memories[key] for key in (first, *others[: self.max_conditioning - 1])]
+        """The prompted frames that a frame reads, wherever they are; itself it does not read."""
+        known = [key for key in memories if key != frame]
+        if len(known) > self.max_conditioning:
+            first, *others = sorted(known)
+            others.sort(key=lambda key: abs(key - frame))
+            known = [first, *others[: self.max_conditioning - 1]]
+        return [memories[key] for key in known]
 
     def pointer_reach(self, config: Sam2Config) -> int:
         """How many frames the object pointers span, the present one included."""

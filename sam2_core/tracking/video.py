@@ -56,7 +56,7 @@ class VideoSegmenter:
     The numbers are those of the official video predictor, but for what users of it run into: a prompted frame
     keeps what was prompted (there, a correction on a conditioning frame that a pass went through is lost, and
     so is one on a tracked frame when a later pass goes through it), and a correction sees the corrections
-    before it at once (there, only after the next pass has begun).
+    before it at once (there, only after the next pass has begun), but not the memory of its own frame.
 
     Args:
         backend: executes the network, for example `sam2_core.model.load_network()`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scenario import PROMPTS, Given, Step, Track
+from tqdm import tqdm
 
 from sam2_core.model import Sam2Network
 from sam2_core.model.preprocess import preprocess
@@ -41,8 +42,12 @@ def build(name: str, image_size: int, video: bool = True, device: str = "cpu", c
     declare_torchvision_operators()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        from sam2 import sam2_video_predictor
         from sam2.build_sam import build_sam2, build_sam2_video_predictor
+        from sam2.utils import misc
 
+        for module in (sam2_video_predictor, misc):
+            module.tqdm = partial(tqdm, disable=True)  # its bars would stand among ours
         version, _, size = name.partition("_hiera_")
         path = f"configs/{version}/{version}_hiera_{_SIZES[size]}.yaml"
         side = image_size // 16
@@ -88,10 +93,14 @@ def transforms(image_size: int) -> Any:
 
 
 def track_official(
-    network: Sam2Network, frames: Sequence[NDArray[np.uint8]], prompts: Sequence[Given] = PROMPTS
+    network: Sam2Network,
+    frames: Sequence[NDArray[np.uint8]],
+    prompts: Sequence[Given] = PROMPTS,
+    lasting_corrections: bool = False,
 ) -> Track:
     """Runs the official video predictor over frames in the order in which a stream would bring them."""
     predictor = twin(network)
+    predictor.add_all_frames_to_correct_as_cond = lasting_corrections
     with warnings.catch_warnings():
         # Holes are filled by a CUDA extension only; without it, on a CPU, the predictor does not.
         warnings.filterwarnings("ignore", message="[^§]*Skipping the post-processing step")

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from sam2_core.backends import Backend
 from sam2_core.model import ImageFeatures
-from sam2_core.tracking import MaskPrompt, PointPrompt, Prompt, StreamingTracker
+from sam2_core.tracking import MaskPrompt, PointPrompt, Prompt, StreamingTracker, TrackerOptions
 
 HEIGHT, WIDTH = 240, 320
 
@@ -121,9 +121,14 @@ class EncodedOnce(Delegate):
         return self._features[key]
 
 
-def track(backend: Backend, frames: Sequence[NDArray[np.uint8]], prompts: Sequence[Given] = PROMPTS) -> Track:
+def track(
+    backend: Backend,
+    frames: Sequence[NDArray[np.uint8]],
+    prompts: Sequence[Given] = PROMPTS,
+    options: TrackerOptions = TrackerOptions(),
+) -> Track:
     """Runs our tracker."""
-    tracker = StreamingTracker(backend)
+    tracker = StreamingTracker(backend, options)
     steps = {}
     for index, image in enumerate(frames):
         tracker.track(image, index)

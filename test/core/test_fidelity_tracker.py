@@ -12,6 +12,7 @@ from scenario import REFINEMENTS, Delegate, EncodedOnce, Track, agree, clip, com
 from torch import Tensor
 
 from sam2_core.model import MemoryTokens
+from sam2_core.tracking import TrackerOptions
 
 MODEL = "sam2.1_hiera_tiny"
 
@@ -41,6 +42,14 @@ def test_repeated_prompts_and_corrections_by_mask_and_box_are_official() -> None
     backend, frames = case("visible").backend, clip(6)
     official = track_official(backend.backend, frames, REFINEMENTS)
     assert agree(errors := compare(track(backend, frames, REFINEMENTS), official)), errors
+
+
+def test_corrections_that_last_are_official() -> None:
+    backend, frames = case("visible").backend, clip(8)
+    official = track_official(backend.backend, frames, REFINEMENTS, lasting_corrections=True)
+    lasting = track(backend, frames, REFINEMENTS, TrackerOptions(lasting_corrections=True))
+    assert agree(errors := compare(lasting, official)), errors
+    assert not agree(errors := compare(track(backend, frames, REFINEMENTS), official)), errors
 
 
 @pytest.mark.slow

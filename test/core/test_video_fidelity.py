@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from random_weights import tracking_network
 from scenario import EncodedOnce, Given, Step, Track
 
-from sam2_core.tracking import MaskPrompt, PointPrompt, Prompt, VideoSegmenter
+from sam2_core.tracking import MaskPrompt, PointPrompt, Prompt, VideoOptions, VideoSegmenter
 
 SIZE = 256
 FRAMES = scenario.clip(12)
@@ -45,11 +45,11 @@ class ArrayFrames:
 class Ours:
     """A session with our segmenter."""
 
-    def __init__(self, network: Any) -> None:
-        self._segmenter = VideoSegmenter(network, ArrayFrames(FRAMES))
+    def __init__(self, network: Any, options: VideoOptions) -> None:
+        self._segmenter = VideoSegmenter(network, ArrayFrames(FRAMES), options)
 
-    def prompt(self, frame: int, object_id: int, prompt: Prompt) -> None:
-        self._segmenter.add_prompt(frame, prompt, object_id)
+    def prompt(self, frame: int, object_id: int, prompt: Prompt, clear_previous: bool = True) -> None:
+        self._segmenter.add_prompt(frame, prompt, object_id, clear_previous=clear_previous)
 
     def propagate(self, first: int, last: int) -> None:
         for _ in self._segmenter.propagate(first, last, reverse=last < first):
@@ -71,13 +71,15 @@ class Ours:
 class Theirs:
     """The same session with the official predictor."""
 
-    def __init__(self, predictor: Any) -> None:
+    def __init__(self, predictor: Any, options: VideoOptions) -> None:
         self._predictor = predictor
+        self._predictor.add_all_frames_to_correct_as_cond = options.lasting_corrections
         self._state = official._start(self._predictor, FRAMES)
         self._state["num_frames"] = len(FRAMES)
 
-    def prompt(self, frame: int, object_id: int, prompt: Prompt) -> None:
-        official._prompt(self._predictor, self._state, Given(frame, object_id, prompt))
+    def prompt(self, frame: int, object_id: int, prompt: Prompt, clear_previous: bool = True) -> None:
+        given = Given(frame, object_id, prompt, clear_previous)
+        official._prompt(self._predictor, self._state, given)
 
     def propagate(self, first: int, last: int) -> None:
         count, reverse = abs(last - first), last < first
@@ -139,6 +141,18 @@ def corrected_and_continued(session: Session) -> None:
     session.propagate(8, 5)
 
 
+def corrected_for_good(session: Session) -> None:
+    session.prompt(0, 1, BOX)
+    session.propagate(0, 11)
+    session.prompt(4, 1, CORRECTION)
+    session.prompt(4, 1, CLICK, clear_previous=False)
+    session.propagate(0, 11)
+    session.prompt(9, 1, DISC)
+    session.propagate(8, 5)
+    session.prompt(7, 1, CORRECTION)
+    session.propagate(6, 1)
+
+
 def with_an_object_added_and_one_removed(session: Session) -> None:
     session.prompt(0, 1, CLICK)
     session.prompt(0, 2, BOX)
@@ -175,20 +189,26 @@ def pair() -> Pair:
     return Pair(EncodedOnce(network), predictor)
 
 
+OFFICIAL, LASTING = VideoOptions(), VideoOptions(lasting_corrections=True)
+
+
 @pytest.mark.parametrize(
-    "script",
+    ("script", "options"),
     [
-        forward,
-        backward,
-        from_the_middle_both_ways,
-        with_a_prompt_from_the_future,
-        corrected_and_continued,
-        with_an_object_added_and_one_removed,
+        (forward, OFFICIAL),
+        (backward, OFFICIAL),
+        (from_the_middle_both_ways, OFFICIAL),
+        (with_a_prompt_from_the_future, OFFICIAL),
+        (corrected_and_continued, OFFICIAL),
+        (with_an_object_added_and_one_removed, OFFICIAL),
+        (corrected_for_good, LASTING),
     ],
 )
-def test_every_number_is_the_official_one(pair: Pair, script: Callable[[Session], None]) -> None:
+def test_every_number_is_the_official_one(
+    pair: Pair, script: Callable[[Session], None], options: VideoOptions
+) -> None:
     with torch.inference_mode():
-        sessions = Ours(pair.ours), Theirs(pair.theirs)
+        sessions = Ours(pair.ours, options), Theirs(pair.theirs, options)
         for session in sessions:
             script(session)
         ours, theirs = (session.track() for session in sessions)
