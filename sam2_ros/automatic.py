@@ -36,10 +36,13 @@ class GenerationService:
     @answered
     async def _generate(self, request: GenerateMasks.Request, response: GenerateMasks.Response) -> Any:
         camera = self._session.camera(self._camera)
-        generator = AutomaticMaskGenerator(self._session.segmenter().backend, options_of(request))
+        options = options_of(request)
+        generator = AutomaticMaskGenerator(self._session.segmenter().backend, options)
         response.header, response.masks = await self._session.in_inference_thread(
             lambda: _generate(generator, camera, request)
         )
+        if not generator.tally.found:
+            response.message = generator.tally.explain(options)
         return response
 
 

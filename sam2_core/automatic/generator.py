@@ -44,6 +44,35 @@ class _Candidates:
         return _Candidates(self.logits[rows], self.iou[rows], self.score[rows], self.points[rows])
 
 
+@dataclass
+class Tally:
+    """How good the candidates of one search were; tells why nothing was found."""
+
+    candidates: int = 0
+    iou: float = 0.0
+    """The highest predicted IoU."""
+    stability: float = 0.0
+    """The highest stability, at the network's own resolution."""
+    found: int = 0
+    """The masks that are left in the end."""
+
+    def add(self, logits: Tensor, iou: Tensor, options: AutomaticOptions) -> None:
+        """Counts candidates in: logits `[P, M, 4s, 4s]`, predicted IoU `[P, M]`."""
+        stable = stability(logits.flatten(0, 1), options.mask_threshold, options.stability_offset)
+        self.candidates += iou.numel()
+        self.iou = max(self.iou, iou.max().item())
+        self.stability = max(self.stability, stable.max().item())
+
+    def explain(self, options: AutomaticOptions) -> str:
+        """Why nothing passed."""
+        return (
+            f"none of {self.candidates} candidates passed: they reach a predicted IoU of {self.iou:.2f} "
+            f"(predicted_iou is {options.predicted_iou:g}) and a stability of {self.stability:.2f} "
+            f"(stability is {options.stability:g}); with these lower, and min_area ({options.min_area}), "
+            "more pass"
+        )
+
+
 class AutomaticMaskGenerator:
     """Finds everything on an image, as the official `SAM2AutomaticMaskGenerator` does.
 
@@ -54,6 +83,8 @@ class AutomaticMaskGenerator:
 
     def __init__(self, backend: ImageBackend, options: AutomaticOptions = AutomaticOptions()) -> None:
         self.options = options
+        self.tally = Tally()
+        """Of the newest search."""
         self._backend = backend
         self._segmenter = ImageSegmenter(backend)
 
@@ -89,6 +120,7 @@ class AutomaticMaskGenerator:
         """`generate` in steps, between which others may use the network: for as long as it goes on it yields
         how many points are done, and of how many; then it returns the masks.
         """
+        self.tally = Tally()
         encoded = encoded or self._segmenter.encode([image])[0]
         crops = plan(encoded.size, self.options)
         total = sum(len(crop.points) for crop in crops)
@@ -110,6 +142,7 @@ class AutomaticMaskGenerator:
         if self.options.min_region_area:
             found = self._without_small_regions(found)
         found = [one for one in found if one.area >= self.options.min_area]
+        self.tally.found = len(found)
         return sorted(found, key=lambda one: -one.predicted_iou)
 
     def _search(
@@ -117,6 +150,7 @@ class AutomaticMaskGenerator:
     ) -> list[AutomaticMask]:
         """The masks at some points of a crop of an image of `size` (H, W)."""
         logits, iou, score = self._decode(points, encoded)
+        self.tally.add(logits, iou, self.options)
         good = iou > self.options.predicted_iou
         origin = good.nonzero()[:, 0]
         origins = torch.from_numpy(points)[origin.cpu()]

@@ -74,16 +74,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         network = load_image_network(
             given.model, given.checkpoint, given.image_size, given.precision, given.device
         )
+        reason = ""
         if given.automatic:
-            found = _everything(network, image, options)
+            generator = AutomaticMaskGenerator(network, options)
+            found = _everything(generator, image)
+            reason = "" if found else f": {generator.tally.explain(options)}"
         else:
             found = _prompted(network, image, prompts, given.candidates)
         _write(given.out, given.image, image, found)
     except (CheckpointError, TrackingError, ValueError, OSError, RuntimeError) as error:
         print(f"sam2-image: {error}", file=sys.stderr)
         return 1
-    hint = "" if found else "; a lower --predicted-iou or --stability lets more pass"
-    print(f"{len(found)} masks in {given.out}{hint}")
+    print(f"{len(found)} masks in {given.out}{reason}")
     return 0
 
 
@@ -135,9 +137,9 @@ def _prompted(
     return found
 
 
-def _everything(network: ImageNetwork, image: NDArray[np.uint8], options: AutomaticOptions) -> list[_Found]:
+def _everything(generator: AutomaticMaskGenerator, image: NDArray[np.uint8]) -> list[_Found]:
     found = []
-    for number, one in enumerate(AutomaticMaskGenerator(network, options).generate(image, progress=True), 1):
+    for number, one in enumerate(generator.generate(image, progress=True), start=1):
         facts = {
             "object": number,
             "predicted_iou": one.predicted_iou,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,21 @@ def test_automatic(picture: Path, checkpoint: Path, tmp_path: Path) -> None:
     least = max(one["area"] for one in told)
     large = run(picture, checkpoint, tmp_path / "large", *ANYTHING, "--min-area", str(least))
     assert [one["area"] for one in large] == [least]
+
+
+def test_where_nothing_passes_it_is_told_why(
+    picture: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strict = ["--automatic", "--points-per-side", "3", "--predicted-iou", "1", "--stability", "0.9"]
+    assert main([str(picture), "--checkpoint", str(checkpoint), "--out", str(tmp_path), *strict]) == 0
+    told = capsys.readouterr().out
+    assert "0 masks" in told
+    reached = re.search(
+        r"of 27 .* IoU of ([\d.]+) \(predicted_iou is 1\) .* of ([\d.]+) \(stability is 0.9\)", told
+    )
+    assert reached, told
+    lower = ["--predicted-iou", str(float(reached[1]) - 0.02), "--stability", "0"]
+    assert run(picture, checkpoint, tmp_path / "lower", *strict[:3], *lower)
 
 
 @pytest.mark.parametrize(

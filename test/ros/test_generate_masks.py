@@ -29,6 +29,15 @@ def test_everything_on_the_newest_frame(robot: Robot) -> None:
     assert robot.film().objects == []  # nothing is tracked by it
 
 
+def test_where_nothing_passes_it_is_told_why(robot: Robot) -> None:
+    robot.film()
+    answer = robot.call(robot.client.generate_masks(points_per_side=3, predicted_iou=1.0))
+    assert answer.success
+    assert not answer.masks
+    assert "none of 27 candidates passed" in answer.message
+    assert "predicted_iou is 1" in answer.message
+
+
 def test_the_same_on_an_image(robot: Robot) -> None:
     picture = robot.picture()
     robot.film(picture)
