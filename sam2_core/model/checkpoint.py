@@ -7,6 +7,7 @@ file alone), and `.safetensors` with Meta's names, as the bundled weights. The k
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import pickle
 from collections.abc import Mapping
@@ -142,8 +143,11 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
                 raise CheckpointError(
                     f"{path}: {checkpoint.path} holds the image half of {name}; a .pt holds all of it"
                 )
+            packed = io.BytesIO()
+            # Straight to a full disk it would fail with another error than OSError.
+            torch.save({"model": checkpoint.state}, packed)
             with replacing(path) as part:
-                torch.save({"model": checkpoint.state}, part)
+                part.write_bytes(packed.getbuffer())
             return
         # A folder's name may hold a dot too, as "sam2.1-hiera-tiny" does.
         folder = not path.suffix[1:].isalpha()

@@ -18,6 +18,7 @@ from ..backends.tensorrt_backend import EngineOptions, load_tensorrt
 from ..files import cache_folder
 from ..model import CheckpointError, load_network
 from ..tracking.rehearsal import rehearse
+from .network import add_model_options
 from .program import named, run_program
 
 _DESCRIPTION = """\
@@ -118,15 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("list", help="tell which engines there are, and which were refused and why")
     default = EngineOptions()
     for command in (build, check):
-        command.add_argument(
-            "--model", default="", metavar="NAME", help="model (default: the checkpoint's own)"
-        )
-        command.add_argument(
-            "--checkpoint", default="", metavar="FILE", help="weights (default: those of the package)"
-        )
-        command.add_argument(
-            "--image-size", type=int, metavar="PX", help="its input (default: the model's own)"
-        )
+        add_model_options(command)
         command.add_argument(
             "--objects",
             type=_objects,

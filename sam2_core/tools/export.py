@@ -12,6 +12,7 @@ from tqdm import tqdm
 from ..backends.manifest import EXPORT_PRECISIONS, MANIFEST
 from ..backends.programs import HISTORIES, stage_buckets
 from ..model import CheckpointError, load_network, state_fingerprint
+from .network import add_model_options
 from .program import named, run_program
 
 _DESCRIPTION = """\
@@ -80,11 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the graphs")
-    parser.add_argument("--model", default="", metavar="NAME", help="model (default: the checkpoint's own)")
-    parser.add_argument(
-        "--checkpoint", default="", metavar="FILE", help="weights (default: those of the package)"
-    )
-    parser.add_argument("--image-size", type=int, metavar="PX", help="its input (default: the model's own)")
+    add_model_options(parser)
     parser.add_argument(
         "--precision",
         choices=EXPORT_PRECISIONS,

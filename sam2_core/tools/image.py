@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from ..automatic import AutomaticMaskGenerator, AutomaticOptions
 from ..drawing import draw_overlay
+from ..files import replacing
 from ..masks import encode_rle, tight_box
 from ..model import CheckpointError, ImageNetwork, load_image_network
 from ..tracking import ImageSegmenter, PointPrompt, TrackingError
 from .network import add_network_options
+from .program import run_program
 
 _DESCRIPTION = """\
 Segments one image with SAM 2: the objects that you point at, or everything (--automatic).
@@ -58,35 +60,43 @@ class _Found:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the tool; returns the exit status: 0, or 1 after an error was told."""
+    """Runs the tool; returns the exit status: 0, or another one after an error was told."""
     given = _parser().parse_args(arguments)
-    try:
-        _check(given)
-        image = _read(given.image)
-        options = AutomaticOptions(
-            points_per_side=given.points_per_side,
-            predicted_iou=given.predicted_iou,
-            stability=given.stability,
-            min_area=given.min_area,
-            crop_layers=given.crop_layers,
-        )
-        prompts = _prompts(given)
-        network = load_image_network(
-            given.model, given.checkpoint, given.image_size, given.precision, given.device
-        )
-        reason = ""
-        if given.automatic:
-            generator = AutomaticMaskGenerator(network, options)
-            found = _everything(generator, image)
-            reason = "" if found else f": {generator.tally.explain(options)}"
-        else:
-            found = _prompted(network, image, prompts, given.candidates)
-        _write(given.out, given.image, image, found)
-    except (CheckpointError, TrackingError, ValueError, OSError, RuntimeError) as error:
-        print(f"sam2-image: {error}", file=sys.stderr)
-        return 1
+    return run_program(
+        "sam2-image",
+        lambda: _segment(given),
+        errors=(CheckpointError, TrackingError, ValueError, RuntimeError),
+        explain=lambda error: (
+            f"cannot read or write {error.filename or given.out}: {error.strerror}. "
+            f"The pictures that are in {given.out} are whole"
+        ),
+        interrupted="masks.json and overlay.png are written last; pictures that are there are whole",
+    )
+
+
+def _segment(given: argparse.Namespace) -> None:
+    _check(given)
+    image = _read(given.image)
+    options = AutomaticOptions(
+        points_per_side=given.points_per_side,
+        predicted_iou=given.predicted_iou,
+        stability=given.stability,
+        min_area=given.min_area,
+        crop_layers=given.crop_layers,
+    )
+    prompts = _prompts(given)
+    network = load_image_network(
+        given.model, given.checkpoint, given.image_size, given.precision, given.device
+    )
+    reason = ""
+    if given.automatic:
+        generator = AutomaticMaskGenerator(network, options)
+        found = _everything(generator, image)
+        reason = "" if found else f": {generator.tally.explain(options)}"
+    else:
+        found = _prompted(network, image, prompts, given.candidates)
+    _write(given.out, given.image, image, found)
     print(f"{len(found)} masks in {given.out}{reason}")
-    return 0
 
 
 def _check(given: argparse.Namespace) -> None:
@@ -167,17 +177,19 @@ def _write(folder: Path, source: Path, image: NDArray[np.uint8], found: Sequence
                 "segmentation": {"size": [height, width], "counts": encode_rle(one.mask)},
             }
         )
-    about = {"file_name": source.name, "width": width, "height": height}
-    text = json.dumps({"image": about, "annotations": annotations}, indent=1) + "\n"
-    (folder / "masks.json").write_text(text)
     # Large masks first, so that the small ones on them stay visible.
     drawn = sorted(found, key=lambda one: -one.mask.sum())
     overlay = draw_overlay(image, drawn)
     _write_png(folder / "overlay.png", np.asarray(cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR), np.uint8))
+    about = {"file_name": source.name, "width": width, "height": height}
+    text = json.dumps({"image": about, "annotations": annotations}, indent=1) + "\n"
+    with replacing(folder / "masks.json") as temporary:
+        temporary.write_text(text)
 
 
 def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+    with replacing(path) as temporary:
+        temporary.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
 
 
 def _point(text: str) -> list[float]:

@@ -1,4 +1,4 @@
-"""The options by which every tracking tool is told its network."""
+"""The options by which every tool is told its network."""
 
 from __future__ import annotations
 
@@ -13,14 +13,20 @@ from ..model import PRECISIONS, Sam2Network, load_network
 from ..tracking.rehearsal import rehearse
 
 
-def add_network_options(parser: argparse.ArgumentParser) -> None:
-    """Adds --model, --checkpoint, --image-size, --device and --precision."""
+def add_model_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Adds --model, --checkpoint and --image-size; returns their group."""
     options = parser.add_argument_group("the network")
     options.add_argument("--model", default="", metavar="NAME", help="model (default: the checkpoint's own)")
     options.add_argument(
         "--checkpoint", default="", metavar="FILE", help="weights (default: those of the package)"
     )
     options.add_argument("--image-size", type=int, metavar="PX", help="its input (default: the model's own)")
+    return options
+
+
+def add_network_options(parser: argparse.ArgumentParser) -> None:
+    """Adds --model, --checkpoint, --image-size, --device and --precision."""
+    options = add_model_options(parser)
     options.add_argument(
         "--device",
         default="cuda" if torch.cuda.is_available() else "cpu",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from interrupts import files_up_to
 from safetensors.torch import save_file
 
 from sam2_core.masks import decode_rle
@@ -115,6 +118,20 @@ def test_mistakes_are_told(
     assert main(given) == 1
     assert told in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_cannot_grow_is_told_and_leaves_no_half(picture: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sam2_core.tools.image", str(picture), "--points", "30,40"]
+    # Enough for the mask, not for the overlay of noise.
+    run = subprocess.run(
+        [*command, "--out", str(tmp_path)], preexec_fn=files_up_to(4096), capture_output=True, text=True
+    )
+    assert run.returncode == 1
+    assert "cannot read or write" in run.stderr
+    assert str(tmp_path) in run.stderr
+    assert "Traceback" not in run.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mask_001.png"]
+    assert cv2.imread(str(tmp_path / "mask_001.png")).shape == (HEIGHT, WIDTH, 3)
 
 
 def test_unreadable_images_and_used_folders_are_refused(
