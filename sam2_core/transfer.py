@@ -26,11 +26,16 @@ def upload(values: NDArray[Any], device: torch.device) -> Tensor:
 def download(tensors: Sequence[Tensor]) -> list[NDArray[Any]]:
     """Tensors of N rows each as arrays of their types and shapes, in a single copy: the host waits once.
 
-    On a CPU the arrays are the tensors' own memory.
+    From a GPU it goes into pinned memory, several times as fast as into any other; PyTorch keeps that memory
+    for later calls once the arrays are gone. On a CPU the arrays are the tensors' own memory.
     """
     if all(tensor.is_cpu for tensor in tensors):
         return [tensor.numpy() for tensor in tensors]
-    return split_bytes(join_bytes(tensors).cpu().numpy(), tensors)
+    joined = join_bytes(tensors)
+    host = torch.empty(joined.shape, dtype=torch.uint8, pin_memory=True)
+    host.copy_(joined, non_blocking=True)
+    torch.cuda.current_stream(joined.device).synchronize()
+    return split_bytes(host.numpy(), tensors)
 
 
 def join_bytes(tensors: Sequence[Tensor]) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..model import Sam2Network
+from .graph_replay import GraphReplay
 from .memory_reading import READINGS, compile_for_shapes, fastest_reading
 from .programs import LONG_HISTORY, Bucket, Program, Signature, signature, stage_buckets
 from .staged import StagedBackend
@@ -50,25 +51,18 @@ class CudaGraphProgram:
                 {name: torch.zeros(t.shape, dtype=t.dtype, device=device) for name, t in tensors.items()}
                 for tensors in (expected.inputs, expected.outputs)
             )
-        self._graph: torch.cuda.CUDAGraph | None = None
+        self._replay: GraphReplay | None = None
         if device.type == "cuda":
-            self._stream = torch.cuda.current_stream(device)
             with torch.cuda.device(device):
-                self._graph = self._capture(pool)
+                self._replay = self._capture(pool)
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """As `Program.__call__`. Calls on several streams take effect in the order in which they are made."""
-        if self._graph is not None:
-            stream = torch.cuda.current_stream(self._stream.device)
-            if stream != self._stream:
-                stream.wait_stream(self._stream)
-                self._stream = stream
+        """As `Program` has it."""
+        if self._replay is not None:
+            return self._replay(inputs)
         for name, buffer in self._inputs.items():
-            buffer.copy_(inputs[name], non_blocking=True)
-        if self._graph is None:
-            self._run()
-        else:
-            self._graph.replay()
+            buffer.copy_(inputs[name])
+        self._run()
         return self._outputs
 
     @torch.inference_mode()
@@ -76,18 +70,19 @@ class CudaGraphProgram:
         for buffer, value in zip(self._outputs.values(), self._module(*self._inputs.values()), strict=True):
             buffer.copy_(value)
 
-    def _capture(self, pool: Any) -> torch.cuda.CUDAGraph:
+    def _capture(self, pool: Any) -> GraphReplay:
         """As PyTorch's notes on CUDA graphs ask: warmed up on another stream first."""
-        warming = torch.cuda.Stream(self._stream.device)
-        warming.wait_stream(self._stream)
+        stream, warming = torch.cuda.current_stream(), torch.cuda.Stream()
+        warming.wait_stream(stream)
         with torch.cuda.stream(warming):
             for _ in range(_WARM_UPS):
                 self._run()
-        self._stream.wait_stream(warming)
+        stream.wait_stream(warming)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool):
+        # Other threads may use CUDA meanwhile.
+        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
             self._run()
-        return graph
+        return GraphReplay(graph, self._inputs, self._outputs, stream)
 
 
 def torch_backend(network: Sam2Network, compiled: bool = False) -> Sam2Network | StagedBackend:
@@ -102,6 +97,9 @@ def capture(
 ) -> StagedBackend:
     """A network whose stages are captured, for so many objects at once; shows how far it is.
 
+    A bucket for which the device's memory does not suffice is left out: then fewer objects go at once, or the
+    stage runs in torch.
+
     Args:
         network: on the device, in the precision in which it is to run.
         objects: buckets of objects that are tracked at once.
@@ -114,15 +112,18 @@ def capture(
     readings: dict[str, None] = {}
     for bucket in tqdm(buckets, desc="capturing the stages", unit="stage"):
         module = stage_module(network, bucket)
-        if isinstance(module, AttendMemory):
-            readings[_choose_reading(module, network, bucket)] = None
-        programs[bucket] = CudaGraphProgram(
-            module,
-            signature(bucket, network.config),
-            network.device,
-            None if bucket.stage == "encode_image" else pool,
-            compiled,
-        )
+        try:
+            if isinstance(module, AttendMemory):
+                readings[_choose_reading(module, network, bucket)] = None
+            programs[bucket] = CudaGraphProgram(
+                module,
+                signature(bucket, network.config),
+                network.device,
+                None if bucket.stage == "encode_image" else pool,
+                compiled,
+            )
+        except torch.cuda.OutOfMemoryError:
+            continue
     how = ", compiled" if compiled else ""
     return StagedBackend(
         network, programs, f"torch {torch.__version__} in CUDA graphs{how}, memory read {'/'.join(readings)}"

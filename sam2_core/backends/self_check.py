@@ -21,9 +21,10 @@ from tqdm import tqdm
 
 from ..model import Sam2Network
 from .base import Backend
+from .memory_reading import read_wide
 from .programs import Bucket, Program, Signature, signature
 from .staged import StagedBackend
-from .stages import stage_module
+from .stages import AttendMemory, stage_module
 
 MIN_IOU = 0.99
 """Of every object's mask on every frame, against float32."""
@@ -143,6 +144,10 @@ class TorchProgram:
 
     def __init__(self, network: Sam2Network, bucket: Bucket) -> None:
         self._module = stage_module(network, bucket)
+        if isinstance(self._module, AttendMemory):
+            # For equal widths PyTorch has kernels that never hold all scores at once: those of eight objects
+            # would take gigabytes.
+            self._module.read_with(read_wide)
         self._signature: Signature = signature(bucket, network.config)
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

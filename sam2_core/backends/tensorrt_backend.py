@@ -120,6 +120,8 @@ def load_engines(
     """`load_tensorrt` with a builder that is open already."""
     buckets = stage_buckets(options.objects, options.history)
     buckets += [bucket for bucket in LONG_HISTORY if bucket not in buckets]
+    # The largest first: engines share the memory for intermediate results, and the first takes all of it.
+    buckets.sort(key=lambda bucket: -bucket.objects)
     graphs = _ExportedGraphs(network, options.may_build, report)
     check = SelfCheck(network, buckets, rehearse)
     cache = EngineCache(options.folder)

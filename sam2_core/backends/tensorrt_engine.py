@@ -91,8 +91,9 @@ class TensorRTBuilder:
 
     def _use_timings(self, config: trt.IBuilderConfig) -> None:
         known = self._timings.read_bytes() if self._timings.is_file() else b""
-        cache: trt.ITimingCache = config.create_timing_cache(known)
-        if not config.set_timing_cache(cache, ignore_mismatch=False):  # damaged, or of another device
+        cache: trt.ITimingCache | None = config.create_timing_cache(known)
+        # Damaged, or of another device.
+        if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
             empty: trt.ITimingCache = config.create_timing_cache(b"")
             config.set_timing_cache(empty, ignore_mismatch=False)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .engines import EngineError
+from .graph_replay import GraphReplay
 from .programs import Signature
 
 _DTYPES: dict[trt.DataType, torch.dtype] = {
@@ -37,7 +38,7 @@ class Scratch:
 
 
 class EngineProgram:
-    """Runs an engine on a stream of its own, in order with torch's current stream; implements `Program`.
+    """Runs an engine as a CUDA graph on torch's current stream; implements `Program`.
 
     Inputs and outputs are torch tensors at whose addresses the engine reads and writes.
 
@@ -45,7 +46,7 @@ class EngineProgram:
         runtime: loaded the engine, and must live as long as it does.
         engine: of fixed shapes.
         signature: what it must take and give.
-        scratch: for its intermediate results; engines that share it run one after the other.
+        scratch: for its intermediate results; engines that share it are called on one stream.
         device: where it was loaded.
 
     Raises:
@@ -71,21 +72,14 @@ class EngineProgram:
         self._scratch = scratch.of(engine.device_memory_size_v2)
         if self._scratch.numel():
             self._context.set_device_memory(self._scratch.data_ptr(), self._scratch.numel())
-        self._inputs = self._bind(self._context, engine, signature, trt.TensorIOMode.INPUT)
-        self._outputs = self._bind(self._context, engine, signature, trt.TensorIOMode.OUTPUT)
-        self._stream = torch.cuda.Stream(device)
-        self._graph = self._capture(self._context)
+        inputs = self._bind(self._context, engine, signature, trt.TensorIOMode.INPUT)
+        outputs = self._bind(self._context, engine, signature, trt.TensorIOMode.OUTPUT)
+        stream = torch.cuda.Stream(device)  # TensorRT wants another one than the default
+        self._replay = GraphReplay(self._capture(self._context, stream), inputs, outputs, stream)
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """As `Program` has it."""
-        current = torch.cuda.current_stream(self._device)
-        self._stream.wait_stream(current)
-        with torch.cuda.stream(self._stream):
-            for name, buffer in self._inputs.items():
-                buffer.copy_(inputs[name], non_blocking=True)
-            self._graph.replay()
-        current.wait_stream(self._stream)
-        return self._outputs
+        return self._replay(inputs)
 
     def _bind(
         self,
@@ -114,16 +108,16 @@ class EngineProgram:
                 raise EngineError(f"TensorRT refuses the address of {name}")
         return buffers
 
-    def _capture(self, context: trt.IExecutionContext) -> torch.cuda.CUDAGraph:
+    def _capture(self, context: trt.IExecutionContext, stream: torch.cuda.Stream) -> torch.cuda.CUDAGraph:
         """Records what an execution launches. The first one after a change of shapes also sets things up."""
-        self._stream.wait_stream(torch.cuda.current_stream(self._device))
-        if not context.execute_async_v3(self._stream.cuda_stream):
+        stream.wait_stream(torch.cuda.current_stream(self._device))
+        if not context.execute_async_v3(stream.cuda_stream):
             raise EngineError("TensorRT cannot execute it")
-        self._stream.synchronize()
+        stream.synchronize()
         graph = torch.cuda.CUDAGraph()
         # Other threads may use CUDA meanwhile.
-        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
-            captured = context.execute_async_v3(self._stream.cuda_stream)
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            captured = context.execute_async_v3(stream.cuda_stream)
         if not captured:
             raise EngineError("TensorRT cannot execute it within a CUDA graph")
         return graph

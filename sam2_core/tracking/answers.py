@@ -26,7 +26,7 @@ def object_results(
     pool, rows = pooled(memories)
     index = upload(np.array(rows), pool.logits.device)
     found = [tensor.index_select(0, index) for tensor in (pool.logits[:, 0], pool.scores, pool.ious)]
-    if pool.logits.is_cuda:
+    if not pool.logits.is_cpu:
         return packed_results(identities, size, *found)
     return tuple(
         ObjectResult(one.id, one.label, logits, size, float(score), float(iou))
