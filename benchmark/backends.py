@@ -16,15 +16,17 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from onnxruntime import GraphOptimizationLevel, SessionOptions
 from tqdm import tqdm
 
 from sam2_core.backends import Backend
 from sam2_core.backends.export_cache import exported_stages
-from sam2_core.backends.onnxruntime_programs import VERSION, load_programs
+from sam2_core.backends.onnxruntime_programs import VERSION, load_programs, session_options
 from sam2_core.backends.programs import stage_buckets
 from sam2_core.backends.staged import StagedBackend
 from sam2_core.model import CONFIGS, Sam2Network, load_network
@@ -49,11 +51,18 @@ def _torch_bfloat16(network: Sam2Network, objects: int, threads: int) -> Backend
     return reduced
 
 
-def _onnxruntime(network: Sam2Network, objects: int, threads: int) -> Backend:
+def _onnxruntime(
+    network: Sam2Network,
+    objects: int,
+    threads: int,
+    change: Callable[[SessionOptions], None] = lambda _: None,
+) -> Backend:
+    session = session_options(threads)
+    change(session)
     buckets = stage_buckets({1, objects}, "full")
     with tqdm(total=len(buckets), desc="exporting", unit="graph", leave=False) as bar:
         folder = exported_stages(network, "fp32", buckets, lambda _: bar.update())
-    programs, _ = load_programs(folder, network, "cpu", threads)
+    programs, _ = load_programs(folder, network, "cpu", session)
     return StagedBackend(network, programs, "ONNX Runtime")
 
 
@@ -62,6 +71,26 @@ EXECUTORS: dict[str, Callable[[Sam2Network, int, int], Backend]] = {
     f"torch {torch.__version__}, bfloat16": _torch_bfloat16,
     f"ONNX Runtime {VERSION}, float32": _onnxruntime,
 }
+
+
+def _spinning(session: SessionOptions) -> None:
+    session.add_session_config_entry("session.intra_op.allow_spinning", "1")
+
+
+def _few_optimisations(session: SessionOptions) -> None:
+    session.graph_optimization_level = GraphOptimizationLevel.ORT_ENABLE_BASIC
+
+
+def _no_arena(session: SessionOptions) -> None:
+    session.enable_cpu_mem_arena = False
+
+
+SESSIONS: dict[str, Callable[[SessionOptions], None]] = {
+    "spinning": _spinning,
+    "basic optimisations": _few_optimisations,
+    "no arena": _no_arena,
+}
+"""ONNX Runtime, executed otherwise than `session_options` says."""
 
 
 @dataclass(frozen=True)
@@ -146,9 +175,14 @@ def main() -> None:
     parser.add_argument("--objects", type=int, nargs="+", default=[1, 3])
     parser.add_argument("--frames", type=int, default=20, help="timed frames (20)")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--sessions", nargs="*", default=[], choices=list(SESSIONS), help="ONNX Runtime otherwise, too (none)"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "benchmark" / "results")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    for name in options.sessions:
+        EXECUTORS[f"ONNX Runtime {VERSION}, {name}"] = partial(_onnxruntime, change=SESSIONS[name])
     rows: list[Row] = []
     for model in options.models:
         bundled = model == "sam2_pico"

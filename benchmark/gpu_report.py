@@ -11,8 +11,18 @@ import cv2
 import numpy as np
 from measuring import STAGES, Spread
 
-SHARED = {"ours, stream": (40, 39, 214), "ours, clip": (14, 127, 255), "official": (180, 120, 31)}
-COLOURS = {**SHARED, "official, compiled": (189, 103, 148), "transformers": (44, 160, 44)}  # BGR
+COLOURS = {
+    "ours, torch, stream": (40, 39, 214),
+    "ours, torch, clip": (150, 152, 255),
+    "ours, onnxruntime, stream": (14, 127, 255),
+    "ours, onnxruntime, clip": (120, 187, 255),
+    "ours, tensorrt, stream": (75, 86, 140),
+    "ours, tensorrt, clip": (148, 156, 196),
+    "official": (180, 120, 31),
+    "official, compiled": (189, 103, 148),
+    "transformers": (44, 160, 44),
+}
+"""BGR."""
 WIDTH, HEIGHT, MARGIN = 560, 380, 60
 
 
@@ -27,6 +37,8 @@ class Row:
     frame: Spread | None = None
     """From the image to the masks on the host."""
     frames_per_second: float = 0.0
+    executor: str = ""
+    """Of ours: what it is, with version and precision."""
     stages: dict[str, Spread] = field(default_factory=dict)
     """Ours on a stream only, like all that follows but the last two."""
     gflop: float = 0.0
@@ -37,7 +49,7 @@ class Row:
     bound: float = 0.0
     """The least time, each stage at the product or the copy rate, as a part of the frame's."""
     device_mb: float | None = None
-    """The most that was allocated on a GPU."""
+    """The most that it took of a GPU's memory."""
     failed: str = ""
     """Why it could not be measured."""
 
@@ -71,9 +83,12 @@ def table(rows: Sequence[Row], result: Mapping[str, Any]) -> str:
     lines.append("")
     for model, found in result["growth"].items():
         lines.append(
-            f"- {model}: {found['objects']} objects, {found['frames']} frames: memory grew by "
-            f"{found['growth_bytes']} bytes"
+            f"- {model} in {found['executor']}, {found['objects']} objects, {found['frames']} frames: memory "
+            f"grew by {found['growth_bytes']} of {found['bytes']} bytes, "
+            f"{found['device_allocations']} allocations on the device"
         )
+    executors = dict.fromkeys(f"{row.model}, {row.program}: {row.executor}" for row in rows if row.executor)
+    lines += [f"- {line}" for line in executors if "stream" in line]
     for model, found in result["node"].items():
         lines.append(f"- {model} through the node: " + ", ".join(f"{k} {v}" for k, v in found.items()))
     return "\n".join([*lines, ""])

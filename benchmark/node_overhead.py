@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -40,6 +41,7 @@ from sam2_ros.processes import isolated_environment
 
 HEIGHT, WIDTH = 480, 640
 RATE = 30.0  # [Hz]
+WINDOW = 5.0  # of the node's statistics [s]
 TOPIC = "/camera/image_raw"
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 
@@ -78,13 +80,16 @@ def listen(objects: int) -> None:
     rclpy.spin(node)
 
 
-def measure(frames: int, objects: int, checkpoint: str, device: str) -> dict[str, float]:
+def measure(frames: int, objects: int, checkpoint: str, device: str) -> dict[str, float | str]:
     """Runs the node until it has tracked some frames; prints and returns where the time went."""
     rclpy.init()
     overrides = {"image_topics": [TOPIC], "checkpoint": checkpoint, "device": device}
     node = Sam2Node(parameter_overrides=[Parameter(name, value=value) for name, value in overrides.items()])
-    node.trigger_configure()
-    node.trigger_activate()
+    for transition in (node.trigger_configure, node.trigger_activate):
+        if transition() != TransitionCallbackReturn.SUCCESS:
+            raise SystemExit("the node does not start; its log says why")
+    assert node._loaded is not None
+    backend = node._loaded.identity["backend"]
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     receiver = threading.Thread(target=executor.spin)
@@ -97,6 +102,7 @@ def measure(frames: int, objects: int, checkpoint: str, device: str) -> dict[str
             time.sleep(0.05)
         for index in range(objects):
             client.wait(client.add_points([(75.0 + 150.0 * index, 240.0)]))
+    time.sleep(WINDOW)  # what the statistics hold of the frames before
     warm_up = statistics.snapshot().tracked + frames // 5
     while statistics.snapshot().tracked < warm_up:
         time.sleep(0.05)
@@ -104,13 +110,15 @@ def measure(frames: int, objects: int, checkpoint: str, device: str) -> dict[str
     clock = time.pthread_getcpuclockid(receiver.ident or 0)
     cpu_before, first = time.clock_gettime(clock), statistics.snapshot().tracked
     network, own = [], []
+    tracked = 0
     with tqdm(total=frames, unit="frame", desc="tracking") as progress:
-        while progress.n < frames:
+        while tracked < frames:
             time.sleep(0.5)
             state = statistics.snapshot()
             network.append(state.network_time)
             own.append(state.own_time)
-            progress.update(state.tracked - first - progress.n)
+            progress.update(state.tracked - first - tracked)
+            tracked = state.tracked - first
     state = statistics.snapshot()
     receiving = 1000 * (time.clock_gettime(clock) - cpu_before) / (state.tracked - first)
     tracking, publishing = float(np.median(network)), float(np.median(own))
@@ -127,7 +135,10 @@ def measure(frames: int, objects: int, checkpoint: str, device: str) -> dict[str
     print(f"receive {state.received / state.tracked:.1f} images per tracked frame  {receiving:7.2f} ms CPU")
     print(f"beside the tracker: {100 * (publishing + receiving) / whole:.1f} % of {whole:.1f} ms")
     return {
+        "backend": backend,
         "frames_per_second": round(state.output_rate, 2),
+        "latency_median_ms": round(state.latency_median, 3),
+        "latency_p95_ms": round(state.latency_p95, 3),
         "tracker_ms": round(tracking, 3),
         "publishing_ms": round(publishing, 3),
         "receiving_cpu_ms": round(receiving, 3),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -10,6 +11,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from types import FrameType
 from typing import Any, NamedTuple
+
+# PyTorch's threads wait for each other asleep, unless the user wants it otherwise. By default they spin; it
+# takes cores from cameras and clients, and where not all threads get one at once, most of a frame's CPU time.
+# Read when PyTorch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import rclpy
 import torch
@@ -63,6 +69,7 @@ class Sam2Node(LifecycleNode):
         self.add_on_set_parameters_callback(self._change_parameters)
         self._loaded: _Loaded | None = None
         self._state = "unconfigured"
+        self._loading = ""
         self._error = ""
         names = settings.camera_names(self.parameters)
         # One camera has its outputs directly under the node's name.
@@ -103,13 +110,16 @@ class Sam2Node(LifecycleNode):
 
     def on_configure(self, _state: LifecycleState) -> TransitionCallbackReturn:
         """Loads the weights; fails, and says why, where that is not possible."""
+        self._error = ""
         try:
             self._loaded = self._load()
         except Exception as error:  # rclpy would swallow it without a word
             self._error = f"the model cannot be loaded: {error}"
             self.get_logger().error(self._error)
             return _FAILURE
-        self._state, self._error = "inactive", ""
+        finally:
+            self._loading = ""
+        self._state = "inactive"
         return _SUCCESS
 
     def on_activate(self, _state: LifecycleState) -> TransitionCallbackReturn:
@@ -171,7 +181,7 @@ class Sam2Node(LifecycleNode):
             engine_objects=tuple(parameters.tensorrt_objects),
             workspace=parameters.tensorrt_workspace,
         )
-        loaded = load_backend(options, self.get_logger().info, rehearse, self._interrupted)
+        loaded = load_backend(options, self._tell_loading, rehearse, self._interrupted)
         weights = sum(parameter.numel() for parameter in loaded.network.parameters())
         self.get_logger().info(
             f"loaded {weights / 1e6:.1f} M weights in {time.monotonic() - started:.1f} s; "
@@ -209,6 +219,12 @@ class Sam2Node(LifecycleNode):
         }
         return _Loaded(inference, ImageSegmenter(loaded.backend), cameras, identity)
 
+    def _tell_loading(self, line: str) -> None:
+        """Says how far the loading is, in the log and on /diagnostics, whose timer waits for it too."""
+        self.get_logger().info(line)
+        self._loading = line
+        self._publish_diagnostics()
+
     # callbacks
 
     def _change_parameters(self, changes: Sequence[Parameter]) -> Any:
@@ -230,7 +246,8 @@ class Sam2Node(LifecycleNode):
         message.header.stamp = self.get_clock().now().to_msg()
         name = self.get_fully_qualified_name()
         identity = self._loaded.identity if self._loaded else {"model": self.parameters.model}
-        message.status.append(node_status(name, self._state, identity, self._error))
+        state = f"loading: {self._loading}" if self._loading else self._state
+        message.status.append(node_status(name, state, identity, self._error))
         if self._loaded and self._state == "active":
             for camera in self._loaded.cameras.values():
                 camera.check_alive()

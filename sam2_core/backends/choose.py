@@ -77,6 +77,8 @@ class LoadedBackend:
     backend: Backend
     network: Sam2Network
     """The weights; runs what the backend leaves to torch."""
+    kind: str
+    """One of `BACKENDS`, but not auto."""
     name: str
     """What it is, with version and precision."""
     reason: str
@@ -130,14 +132,14 @@ def load_backend(
             continue
         wish = "asked for" if name == options.backend else f"the fastest on {network.device.type}"
         reason, stages = "; ".join([wish, *refused]), executor.backend.describe()
-        return LoadedBackend(executor.backend, network, executor.name, reason, stages, executor.proof)
+        return LoadedBackend(executor.backend, network, name, executor.name, reason, stages, executor.proof)
     if precision == "bfloat16":
         network.reduce_precision()
     reasons = refused or ["asked for"]
     name = f"torch {torch.__version__} in {network.precision}"
     backend = torch_backend(network)
     stages = backend.describe() if isinstance(backend, StagedBackend) else dict.fromkeys(STAGES, "torch")
-    return LoadedBackend(backend, network, name, "; ".join(reasons), stages)
+    return LoadedBackend(backend, network, "torch", name, "; ".join(reasons), stages)
 
 
 def _order(options: BackendOptions) -> list[str]:
@@ -163,10 +165,9 @@ def _load_onnxruntime(
     except ImportError as error:
         raise BackendUnavailableError(f"{error}; pip install onnxruntime") from error
     folder = Path(options.exported) if options.exported else _exported(options, network, report)
+    session = programs.session_options(options.threads or torch.get_num_threads())
     try:
-        loaded, manifest = programs.load_programs(
-            folder.expanduser(), network, provider, options.threads or torch.get_num_threads()
-        )
+        loaded, manifest = programs.load_programs(folder.expanduser(), network, provider, session)
     except (ManifestError, programs.OnnxRuntimeError) as error:
         raise BackendUnavailableError(str(error)) from error
     name = f"ONNX Runtime {programs.VERSION} ({provider})"

@@ -28,6 +28,20 @@ class OnnxRuntimeError(RuntimeError):
     """ONNX Runtime cannot execute the stages here; the message says why."""
 
 
+def session_options(threads: int) -> onnxruntime.SessionOptions:
+    """How a graph is executed, by so many threads on a CPU.
+
+    What is not set is as it comes: all optimisations of graphs, and an arena for intermediate results.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Threads that wait do not spin: whoever publishes and draws needs the cores too.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return options
+
+
 class OnnxRuntimeProgram:
     """One graph, bound to tensors where they lie: nothing is copied on the way in or out.
 
@@ -36,27 +50,27 @@ class OnnxRuntimeProgram:
         expected: its inputs and outputs.
         device: where its tensors lie: CPU or a CUDA device.
         providers: as in `PROVIDERS`.
-        threads: that compute on a CPU.
+        options: how it is executed.
 
     Raises:
         OnnxRuntimeError: the graph cannot be loaded, or the provider is not what was asked for.
     """
 
     def __init__(
-        self, path: Path, expected: Signature, device: torch.device, providers: Sequence[str], threads: int
+        self,
+        path: Path,
+        expected: Signature,
+        device: torch.device,
+        providers: Sequence[str],
+        options: onnxruntime.SessionOptions,
     ) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # Threads that wait do not spin: whoever publishes and draws needs the cores too.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=list(providers))
         except Exception as error:  # onnxruntime's errors have no base of their own
             raise OnnxRuntimeError(f"{path} cannot be loaded: {error}") from error
         if self._session.get_providers()[0] != providers[0]:
             raise OnnxRuntimeError(f"{providers[0]} does not work here")
+        self._torch_device = device
         self._device = (device.type, device.index or 0)
         self._signature = expected
         self._binding = self._session.io_binding()
@@ -78,13 +92,13 @@ class OnnxRuntimeProgram:
                 self._bound[name] = address
         if self._device[0] == "cuda":
             # ONNX Runtime has a stream of its own.
-            torch.cuda.current_stream().synchronize()
+            torch.cuda.current_stream(self._torch_device).synchronize()
         self._session.run_with_iobinding(self._binding)
         return self._outputs
 
 
 def load_programs(
-    folder: Path, network: Sam2Network, provider: str, threads: int
+    folder: Path, network: Sam2Network, provider: str, options: onnxruntime.SessionOptions
 ) -> tuple[dict[Bucket, Program], Manifest]:
     """The exported stages of a folder, ready to run.
 
@@ -92,7 +106,7 @@ def load_programs(
         folder: what `sam2-export` wrote.
         network: which model they must be of, in float32; on the device where tensors lie.
         provider: one of `PROVIDERS`.
-        threads: that compute on a CPU.
+        options: `session_options`.
 
     Raises:
         ManifestError: there is no manifest, or a file is missing or altered.
@@ -112,7 +126,7 @@ def load_programs(
     for graph in manifest.graphs:
         expected = signature(graph.bucket, config)
         programs[graph.bucket] = OnnxRuntimeProgram(
-            folder / graph.file, expected, network.device, PROVIDERS[provider], threads
+            folder / graph.file, expected, network.device, PROVIDERS[provider], options
         )
     return programs, manifest
 

@@ -86,6 +86,7 @@ class ProvenEngines:
         self._report = report
         self._cancelled = cancelled
         self._may_build = may_build
+        self._turn = ""
 
     def load(
         self, buckets: Sequence[Bucket], precision: str, again: Again = "nothing"
@@ -115,7 +116,8 @@ class ProvenEngines:
             raise EnginesMissingError("none is built")
         self._announce(missing, buckets, precision)
         climbs = [_Climb(bucket, list(rungs)) for bucket in buckets]
-        for climb in climbs:
+        for number, climb in enumerate(climbs, start=1):
+            self._turn = f"engine {number} of {len(climbs)}"
             self._climb(climb)
         tracking = self._prove(climbs, trusting=again == "nothing")
         outcome = EngineOutcome(self._builder.device, tuple(one.verdict() for one in climbs), tracking)
@@ -182,8 +184,10 @@ class ProvenEngines:
         if not self._may_build:
             raise EnginesMissingError("it is not built")
         graph = self._graphs(bucket, key.precision)
+        title = f"building {bucket.name} in {key.precision}"
+        self._report(f"{title} ({self._turn}) ...")
         started = time.monotonic()
-        with BuildProgress(f"building {bucket.name} in {key.precision}", self._cancelled) as progress:
+        with BuildProgress(title, self._cancelled) as progress:
             plan = build_interruptibly(
                 lambda: self._builder.build(graph.path, key.precision, progress), self._cancelled
             )

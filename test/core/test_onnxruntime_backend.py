@@ -13,7 +13,7 @@ from scenario import agree, clip, compare, track
 
 from sam2_core.backends.export import export_stages
 from sam2_core.backends.manifest import MANIFEST, WEIGHTS, ManifestError
-from sam2_core.backends.onnxruntime_programs import OnnxRuntimeError, load_programs
+from sam2_core.backends.onnxruntime_programs import OnnxRuntimeError, load_programs, session_options
 from sam2_core.backends.programs import Bucket, stage_buckets
 from sam2_core.backends.staged import StagedBackend
 from sam2_core.model import Sam2Network, state_fingerprint
@@ -31,7 +31,7 @@ class Exported:
         fingerprint = state_fingerprint(self.network.state_dict())
         # Three objects: two and one. The history of nine frames is a full one.
         export_stages(self.network, fingerprint, folder, "fp32", stage_buckets([1, 2], "full"))
-        programs, _ = load_programs(folder, self.network, "cpu", threads=1)
+        programs, _ = load_programs(folder, self.network, "cpu", session_options(1))
         self.backend = StagedBackend(self.network, programs, "ONNX Runtime")
 
 
@@ -69,7 +69,7 @@ def test_an_image_is_segmented_with_the_same_numbers(exported: Exported) -> None
 
 def test_nothing_is_copied_on_the_way_in_or_out(exported: Exported) -> None:
     bucket = Bucket("decode_tracked", 1)
-    programs, _ = load_programs(exported.folder, exported.network, "cpu", threads=1)
+    programs, _ = load_programs(exported.folder, exported.network, "cpu", session_options(1))
     program = programs[bucket]
     side, dim = exported.network.config.embedding_size, exported.network.config.hidden_dim
     inputs = {
@@ -114,16 +114,16 @@ def test_a_damaged_export_is_refused_by_name(exported: Exported, tmp_path: Path,
     else:
         victim.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(ManifestError, match=message):
-        load_programs(folder, exported.network, "cpu", threads=1)
+        load_programs(folder, exported.network, "cpu", session_options(1))
 
 
 def test_stages_of_another_model_are_refused(exported: Exported, tmp_path: Path) -> None:
     folder = copied(exported, tmp_path)
     other = Sam2Network(exported.network.config)
     with pytest.raises(OnnxRuntimeError, match=r"holds .*, not .* at 128 px, weights"):
-        load_programs(folder, other, "cpu", threads=1)
+        load_programs(folder, other, "cpu", session_options(1))
 
 
 def test_a_provider_that_is_not_there_is_told(exported: Exported) -> None:
     with pytest.raises(OnnxRuntimeError, match="CUDAExecutionProvider"):
-        load_programs(exported.folder, exported.network, "cuda", threads=1)
+        load_programs(exported.folder, exported.network, "cuda", session_options(1))
