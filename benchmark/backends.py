@@ -59,9 +59,7 @@ def _onnxruntime(
 ) -> Backend:
     session = session_options(threads)
     change(session)
-    buckets = stage_buckets({1, objects}, "full")
-    with tqdm(total=len(buckets), desc="exporting", unit="graph", leave=False) as bar:
-        folder = exported_stages(network, "fp32", buckets, lambda _: bar.update())
+    folder = exported_stages(network, "fp32", stage_buckets({1, objects}, "full"), print)
     programs, _ = load_programs(folder, network, "cpu", session)
     return StagedBackend(network, programs, "ONNX Runtime")
 

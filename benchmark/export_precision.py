@@ -5,7 +5,8 @@
 The fidelity tests' three objects are tracked through their clip (or through --frames of --video, clicked on
 along a diagonal) in float32, and again with a stage in bfloat16 or float16; compared are the stage's own
 outputs on the same inputs, and the masks that are found in the end. The stages run in torch with attention as
-it is written into the graphs: a CPU has no executor for graphs in bfloat16.
+it is written into the graphs: a CPU has no executor for graphs in bfloat16. Rows that are not measured again
+stay in the table.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ from random_weights import tracking_network  # noqa: E402
 from scenario import PROMPTS, Given, Track, clip, track  # noqa: E402
 from speed import prompts  # noqa: E402
 
+BUNDLED = "sam2_pico"
+MODELS = (BUNDLED, "sam2.1_hiera_tiny")
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 PARTS = {
     "encode_image": ("encode_image",),
@@ -148,6 +151,7 @@ def main() -> None:
     )
     parser.add_argument("--video", type=Path, help="a film or a folder of images instead of the tests' clip")
     parser.add_argument("--frames", type=int, default=12)
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
     parser.add_argument("--image-size", type=int, default=256, help="of sam2.1_hiera_tiny (256)")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmark" / "results")
     options = parser.parse_args()
@@ -157,15 +161,19 @@ def main() -> None:
 
         video = open_frames(options.video, 30.0)
         frames, given = [video.image(index) for index in range(options.frames)], tuple(prompts(3))
-    tiny = tracking_network("sam2.1_hiera_tiny", clip(), options.image_size, "visible")
-    networks = {"sam2_pico": load_network(), "sam2.1_hiera_tiny, random weights": tiny}
-    rows: list[Row] = []
-    for name, network in networks.items():
+    kept = options.out / "export_precision.json"
+    rows = [Row(**row) for row in json.loads(kept.read_text())] if kept.exists() else []
+    for model in options.models:
+        if model == BUNDLED:
+            name, network = model, load_network()
+        else:
+            name = f"{model} at {options.image_size} px, random weights"
+            network = tracking_network(model, clip(), options.image_size, "visible")
         with torch.inference_mode():
-            rows += measure(network, name, frames, given)
+            measured = measure(network, name, frames, given)
+        rows = [row for row in rows if row.model != name] + measured
         # After each, since float16 is slow on a CPU.
-        text = json.dumps([asdict(row) for row in rows], indent=1) + "\n"
-        (options.out / "export_precision.json").write_text(text)
+        kept.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
         (options.out / "export_precision.md").write_text(table(rows))
     print(table(rows))
 

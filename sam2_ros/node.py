@@ -12,9 +12,9 @@ from functools import partial
 from types import FrameType
 from typing import Any, NamedTuple
 
-# PyTorch's threads wait for each other asleep, unless the user wants it otherwise. By default they spin; it
-# takes cores from cameras and clients, and where not all threads get one at once, most of a frame's CPU time.
-# Read when PyTorch is imported.
+# PyTorch's threads wait for each other asleep, unless the user wants it otherwise. By default they spin: they
+# keep cores from cameras and clients, and where not all of them get one at once they waste most of a frame's
+# CPU time. Read when PyTorch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import rclpy

@@ -178,26 +178,16 @@ def _exported(options: BackendOptions, network: Sam2Network, report: Callable[[s
     """The folder in the cache with the stages, exported there if they are not yet."""
     try:
         from .export import ExportError
-        from .export_cache import exported_stages, find_exported_stages
+        from .export_cache import NotExportedError, exported_stages
     except ImportError as error:
         raise BackendUnavailableError(f"{error}; pip install onnx onnxscript") from error
-    buckets = CPU_BUCKETS
-    found = find_exported_stages(network, "fp32", buckets)
-    if found:
-        return found
-    if options.backend != "onnxruntime" and not options.may_export:
+    may_export = options.may_export or options.backend == "onnxruntime"
+    try:
+        return exported_stages(network, "fp32", CPU_BUCKETS, report, may_export)
+    except NotExportedError as error:
         raise BackendUnavailableError(
             "its graphs are not there yet; --backend onnxruntime exports them once, which takes a minute"
-        )
-    report(f"exporting {len(buckets)} graphs for ONNX Runtime, once for this model; this takes a minute ...")
-    done: list[Bucket] = []
-
-    def tell(bucket: Bucket) -> None:
-        done.append(bucket)
-        report(f"exported {bucket.name} ({len(done)} of {len(buckets)})")
-
-    try:
-        return exported_stages(network, "fp32", buckets, tell)
+        ) from error
     except ExportError as error:
         raise BackendUnavailableError(str(error)) from error
     except OSError as error:

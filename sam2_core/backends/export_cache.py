@@ -19,14 +19,16 @@ from .manifest import ManifestError, check_files, read_manifest
 from .programs import Bucket
 
 
-def find_exported_stages(network: Sam2Network, precision: str, buckets: Sequence[Bucket]) -> Path | None:
-    """The folder that `exported_stages` has made, as long as it is intact."""
-    folder = _folder(network.config, state_fingerprint(network.state_dict()), precision, buckets)
-    return folder if _intact(folder) else None
+class NotExportedError(RuntimeError):
+    """Stages are not exported yet, and must not be now."""
 
 
 def exported_stages(
-    network: Sam2Network, precision: str, buckets: Sequence[Bucket], report: Callable[[Bucket], None]
+    network: Sam2Network,
+    precision: str,
+    buckets: Sequence[Bucket],
+    report: Callable[[str], None] = lambda line: None,
+    may_export: bool = True,
 ) -> Path:
     """The folder with the exported stages of a network, which is made where it is not there yet or damaged.
 
@@ -34,9 +36,11 @@ def exported_stages(
         network: in float32.
         precision: one of `EXPORT_PRECISIONS`.
         buckets: that are needed.
-        report: is called with each bucket that had to be exported.
+        report: is told, line by line, of what is exported.
+        may_export: whether what is not there is exported, which takes seconds for each bucket.
 
     Raises:
+        NotExportedError: they are not there, and must not be exported.
         ExportError, GraphError: the stages cannot be exported.
         OSError: the folder cannot be written.
     """
@@ -44,10 +48,20 @@ def exported_stages(
     folder = _folder(network.config, fingerprint, precision, buckets)
     if _intact(folder):
         return folder
+    if not may_export:
+        raise NotExportedError("graphs are not exported yet")
+    done: list[Bucket] = []
+
+    def tell(bucket: Bucket) -> None:
+        done.append(bucket)
+        report(f"exported {bucket.name} in {precision} ({len(done)} of {len(buckets)})")
+
+    what = buckets[0].name if len(buckets) == 1 else f"{len(buckets)} graphs"
+    report(f"exporting {what} in {precision}, once for this model ...")
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix="partial-", dir=folder.parent))
     try:
-        export_stages(network, fingerprint, partial, precision, buckets, report)
+        export_stages(network, fingerprint, partial, precision, buckets, tell)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     except OSError:

@@ -169,15 +169,11 @@ class _ExportedGraphs:
 
     def _find(self, bucket: Bucket, precision: str) -> Path:
         from .export import ExportError
-        from .export_cache import exported_stages, find_exported_stages
+        from .export_cache import NotExportedError, exported_stages
 
-        found = find_exported_stages(self._network, precision, [bucket])
-        if found is not None:
-            return found
-        if not self._may_export:
-            raise EnginesMissingError("its graph is not exported")
-        self._report(f"exporting {bucket.name} in {precision}, once for this model ...")
         try:
-            return exported_stages(self._network, precision, [bucket], lambda _: None)
+            return exported_stages(self._network, precision, [bucket], self._report, self._may_export)
+        except NotExportedError as error:
+            raise EnginesMissingError(str(error)) from error
         except ExportError as error:
             raise EngineError(f"the graph cannot be exported in {precision}: {error}") from error
