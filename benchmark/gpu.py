@@ -45,7 +45,7 @@ from sam2_core.tracking import StreamingTracker, TrackerOptions
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "test" / "core"))
 
-from random_weights import random_network  # noqa: E402
+from random_weights import tracking_network  # noqa: E402
 
 BUNDLED = "sam2_pico"
 SETTLED = 500
@@ -136,6 +136,7 @@ def parse() -> argparse.Namespace:
     add("--growth-frames", type=int, default=10_000, help="of the long stream; 0: none (10000)")
     add("--node-frames", type=int, default=200, help="through the node; 0: without it (200)")
     add("--threads", type=int, default=torch.get_num_threads(), help="of a CPU")
+    add("--workspace", type=int, default=0, help="of a layer of an engine [MiB]; 0: no limit (0)")
     add("--out", type=Path, default=ROOT / "benchmark" / "results")
     return parser.parse_args()
 
@@ -163,8 +164,12 @@ def main() -> None:
         if model == BUNDLED:
             network = load_network(model, image_size=options.image_size)
         else:
-            network = random_network(model, options.image_size or CONFIGS[model].image_size)
-        measurement = Measurement(network.to(device), options.frames, rates, options.threads)
+            # Masks as sharp as trained weights make them, since engines are checked by their masks.
+            size = options.image_size or CONFIGS[model].image_size
+            network = tracking_network(model, there_and_back(4), size, "visible")
+        measurement = Measurement(
+            network.to(device), options.frames, rates, options.threads, options.workspace
+        )
         last: LoadedBackend | None = None
         for executor in options.executors:
             found, loaded = measurement.ours(executor, options.objects)

@@ -115,11 +115,14 @@ class Measurement:
         frames: that are timed.
         rates: of the device.
         threads: that compute on a CPU.
+        workspace: as in `BackendOptions`.
     """
 
-    def __init__(self, network: Sam2Network, frames: int, rates: Rates, threads: int) -> None:
+    def __init__(
+        self, network: Sam2Network, frames: int, rates: Rates, threads: int, workspace: int = 0
+    ) -> None:
         self._network, self._device, self._frames, self._rates = network, network.device, frames, rates
-        self._threads = threads
+        self._threads, self._workspace = threads, workspace
         self._settled = FULL + COMPILING
         self._images = there_and_back(self._settled + frames)
 
@@ -136,6 +139,7 @@ class Measurement:
                 device=str(self._device),
                 threads=self._threads,
                 may_export=True,
+                workspace=self._workspace,
             )
             return load_backend(options, lambda line: print(line, flush=True), rehearse)
 

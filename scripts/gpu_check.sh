@@ -13,7 +13,8 @@ usage() {
 usage: gpu_check.sh [--checkpoint FILE]... [--workspace MIB] [--out DIR]
 
 Builds the engines of the bundled model, and of every checkpoint, and checks them: each stage, and the whole
-tracker, must find what PyTorch finds in float32. Then the speed is measured. Takes one to some hours.
+tracker, must find what PyTorch finds in float32. Then the speed is measured: of PyTorch, ONNX Runtime and TensorRT,
+and of the official predictor and transformers beside them, with three models. Takes some hours.
 
   --checkpoint FILE  a model to check besides the bundled one; may be repeated
   --workspace MIB    memory that one layer of an engine may use; 512 on a Jetson with 8 GB (default: no limit)
@@ -118,12 +119,12 @@ build_engines() {
     done
 }
 
-# measure OUT REPORT: ours, the official predictor and transformers beside each other.
+# measure OUT REPORT: ours in every executor, the official predictor and transformers beside each other.
 measure() {
-    step "Measuring (up to an hour)" "the benchmark failed" \
-        python benchmark/gpu.py --device cuda --out "$1"
+    step "Measuring, with engines of the other models (some hours)" "the benchmark failed" \
+        python benchmark/gpu.py --device cuda "${engine_options[@]}" --out "$1"
     {
-        printf '## Times\n\n'
+        printf '## Times\n\n![frames per second](gpu.png)\n\n'
         cat "$1/gpu.md"
     } >>"$2"
 }
