@@ -166,7 +166,7 @@ class Sam2Node(LifecycleNode):
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         source = parameters.checkpoint or "bundled weights"
-        self.get_logger().info(f"loading {parameters.model or 'the model'} from {source} on {device} ...")
+        self._tell_loading(f"loading {parameters.model or 'the model'} from {source} on {device} ...")
         started = time.monotonic()
         options = BackendOptions(
             backend=parameters.backend,
@@ -246,7 +246,7 @@ class Sam2Node(LifecycleNode):
         message.header.stamp = self.get_clock().now().to_msg()
         name = self.get_fully_qualified_name()
         identity = self._loaded.identity if self._loaded else {"model": self.parameters.model}
-        state = f"loading: {self._loading}" if self._loading else self._state
+        state = f"configuring: {self._loading}" if self._loading else self._state
         message.status.append(node_status(name, state, identity, self._error))
         if self._loaded and self._state == "active":
             for camera in self._loaded.cameras.values():

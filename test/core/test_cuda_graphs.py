@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from random_weights import tracking_network
 from scenario import PROMPTS, agree, clip, compare, track
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sam2_core.backends import cuda_graphs
 from sam2_core.backends.cuda_graphs import CudaGraphProgram, capture, torch_backend
 from sam2_core.backends.memory_reading import READINGS, ReadMemory, fastest_reading, readable_blocks
-from sam2_core.backends.programs import Bucket, signature
+from sam2_core.backends.programs import Bucket, Signature, TensorSpec, signature
 from sam2_core.backends.staged import StagedBackend
 from sam2_core.backends.stages import stage_module
 from sam2_core.model import Sam2Network
@@ -43,6 +46,23 @@ def test_what_runs_the_stages_is_told(captured: StagedBackend) -> None:
     told = captured.describe()
     assert all("CUDA graphs" in how for how in told.values())
     assert "1/2 at once" in told["attend_memory"]
+
+
+def test_what_does_not_fit_into_memory_goes_in_smaller_parts(
+    network: Sam2Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def limited(module: nn.Module, expected: Signature, *more: Any) -> CudaGraphProgram:
+        if expected.inputs.get("logits", TensorSpec((1,))).shape[0] > 1:
+            raise torch.cuda.OutOfMemoryError("out of memory")
+        return CudaGraphProgram(module, expected, *more)
+
+    monkeypatch.setattr(cuda_graphs, "CudaGraphProgram", limited)
+    backend = capture(network, objects=(1, 2))
+    assert "1 at once" in backend.describe()["encode_memory"]
+    assert "1/2 at once" in backend.describe()["attend_memory"]
+    frames = FRAMES[:3]
+    errors = compare(track(backend, frames, PROMPTS[:2]), track(network, frames, PROMPTS[:2]))
+    assert agree(errors), errors
 
 
 def test_without_a_gpu_torch_runs_the_network_itself(network: Sam2Network) -> None:

@@ -151,6 +151,11 @@ def test_a_whole_life(unstarted: tuple[Robot, TrackerProcess], checkpoint: Path,
     assert not victim.exists()
     assert manager.set("checkpoint", str(checkpoint))
     assert manager.change(Transition.TRANSITION_CONFIGURE)
+    # Whoever watched has seen what takes so long.
+    robot.status(
+        lambda item: item.message.startswith(f"configuring: loading sam2_pico from {checkpoint}"),
+        robot.tracker,
+    )
     assert not manager.set("checkpoint", "")
     with pytest.raises(RequestRefusedError, match="the node is inactive; activate it first"):
         robot.call(robot.client.reset())
