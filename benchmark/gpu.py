@@ -170,17 +170,18 @@ def main() -> None:
         measurement = Measurement(
             network.to(device), options.frames, rates, options.threads, options.workspace
         )
-        last: LoadedBackend | None = None
-        for executor in options.executors:
-            found, loaded = measurement.ours(executor, options.objects)
+        last = ""
+        for executor in options.executors:  # one after the other, so that no two take memory at once
+            found = measurement.ours(executor, options.objects)
             rows += found
-            last = loaded or last
+            last = executor if found[-1].executor else last
             save()
         if last and options.growth_frames:
-            print(f"{model}: {options.growth_frames} frames in {last.name}", flush=True)
-            result["growth"][model] = growth(last, options.objects[-1], options.growth_frames)
+            print(f"{model}: {options.growth_frames} frames in {last}", flush=True)
+            result["growth"][model] = growth(
+                measurement.load(last), options.objects[-1], options.growth_frames
+            )
             save()
-        last = loaded = None  # what the others take is measured without ours
         if model != BUNDLED:  # the others know the released models only
             for objects in options.objects:
                 rows += [measurement.beside(name, objects) for name in beside]

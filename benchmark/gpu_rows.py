@@ -143,13 +143,13 @@ class Measurement:
             )
             return load_backend(options, lambda line: print(line, flush=True), rehearse)
 
-    def ours(self, executor: str, counts: Sequence[int]) -> tuple[list[Row], LoadedBackend | None]:
-        """An executor on a stream and on a clip, for so many objects; None: it cannot run here."""
+    def ours(self, executor: str, counts: Sequence[int]) -> list[Row]:
+        """An executor on a stream and on a clip, for so many objects; or why it cannot run here."""
         memory = DeviceMemory(self._device)
         loaded = self.load(executor)
         if loaded.kind != executor:
             row = self._new_row(f"ours, {executor}, stream", counts[0])
-            return [row.replaced(failed=f"cannot run: {loaded.reason}")], None
+            return [row.replaced(failed=f"cannot run: {loaded.reason}")]
         rows: list[Row] = []
         for count in counts:
             timed = Timed(loaded.backend)
@@ -159,8 +159,7 @@ class Measurement:
                 stream = self._with_roofline(stream, loaded.network, timed.spreads(self._frames))
             steps = partial(clip_steps, loaded.backend, count, self._images)
             rows += [stream, self._row(f"ours, {executor}, clip", count, memory, steps)]
-        rows = [row.replaced(executor=loaded.name) for row in rows]
-        return rows, loaded
+        return [row.replaced(executor=loaded.name) for row in rows]
 
     def beside(self, name: str, count: int) -> Row:
         """One of the other programs."""
