@@ -138,7 +138,8 @@ class Measurement:
                 image_size=self._network.config.image_size,
                 device=str(self._device),
                 threads=self._threads,
-                may_export=True,
+                # For engines; on a CPU only where ONNX Runtime is asked for, not where it would step in.
+                may_export=self._device.type == "cuda",
                 workspace=self._workspace,
             )
             return load_backend(options, lambda line: print(line, flush=True), rehearse)
