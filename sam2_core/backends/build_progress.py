@@ -121,13 +121,14 @@ def build_interruptibly(build: Callable[[], _Built], cancelled: threading.Event)
             errors.append(error)
 
     worker = threading.Thread(target=work, name="engine builder")
-    worker.start()
     try:
+        worker.start()
         while worker.is_alive():
             worker.join(_LOOK)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # perhaps as early as within `start`
         cancelled.set()
-        worker.join()
+        while worker.is_alive():
+            worker.join(_LOOK)
         raise
     if errors:
         raise errors[0]
