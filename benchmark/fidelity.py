@@ -76,7 +76,9 @@ def plan() -> list[Case]:
         *(Case(tiny, 256, *rest) for rest in product(weights, (THREE_OBJECTS, REPEATED))),
         *(Case(name, 1024, "visible", FIRST_FRAMES) for name in newer),
         *(Case(tiny, 512, one, THREE_OBJECTS) for one in weights),
-        *(Case(name, 1024, "both signs", THREE_OBJECTS) for name in (tiny, base_plus)),
+        Case(tiny, 1024, "both signs", THREE_OBJECTS),
+        # Its random weights of the other kind see no object on any frame, and so compare no mask.
+        Case(base_plus, 1024, "visible", THREE_OBJECTS),
         *(Case(tiny, 512, one, REPEATED) for one in weights),
         *(Case(name, 1024, "visible", FIRST_FRAMES) for name in older),
     ]

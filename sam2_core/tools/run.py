@@ -18,6 +18,8 @@ from .journal import Journal
 
 _CHECKPOINT_SECONDS = 10.0
 _ABOUT = "run.json"
+_LAYOUT = {"layout of progress.pt": 2}
+"""Part of every run's identity: what an earlier version kept of the tracker cannot be taken up."""
 
 
 class RunError(ValueError):
@@ -69,7 +71,7 @@ class Run:
 
     def __init__(self, folder: Path, identity: dict[str, Any], restart: bool, device: str) -> None:
         self._progress = folder / "progress.pt"
-        claim(folder, identity, restart, [self._progress])
+        claim(folder, {**identity, **_LAYOUT}, restart, [self._progress])
         saved: dict[str, Any] = {"bytes": 0, "state": None}
         tracks = folder / "tracks.jsonl"
         if self._progress.exists():
