@@ -178,6 +178,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=ROOT / "benchmark" / "results")
     options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(options.threads)
     for name in options.sessions:
         EXECUTORS[f"ONNX Runtime {VERSION}, {name}"] = partial(_onnxruntime, change=SESSIONS[name])

@@ -161,6 +161,7 @@ def main() -> None:
 
         video = open_frames(options.video, 30.0)
         frames, given = [video.image(index) for index in range(options.frames)], tuple(prompts(3))
+    options.out.mkdir(parents=True, exist_ok=True)
     kept = options.out / "export_precision.json"
     rows = [Row(**row) for row in json.loads(kept.read_text())] if kept.exists() else []
     for model in options.models:
