@@ -10,7 +10,7 @@ from sam2_core.scenes import plain_scenes, varied_scenes
 from sam2_core.scenes.scene import Scene
 from sam2_core.scenes.stage import film
 
-FAMILIES = ("train", "held_out", "held_out_hard")
+FAMILIES = ("train", "held_out", "held_out_hard", "plain")
 
 
 def sample_scene(
@@ -21,8 +21,8 @@ def sample_scene(
     Some objects are out of view on some frames, and an object may never be seen at all; occluders and the
     shapes painted on the ground have no label, and some look-alikes of objects have none either.
 
-    "train" and "held_out_hard" are drawn by `varied_scenes`, "held_out" by the simpler `plain_scenes`. Both
-    held-out families use shapes, textures, photographs and ways of moving that "train" never does
+    "train" and "held_out_hard" are drawn by `varied_scenes`, "plain" and "held_out" by the simpler
+    `plain_scenes`; "train" and "plain" are there to be trained on. Both held-out families use shapes, textures, photographs and ways of moving that those two never do
     (`shapes.KINDS`, `textures.KINDS`, `textures.PHOTOGRAPHS`, `courses.KINDS`).
 
     Raises:
@@ -31,8 +31,8 @@ def sample_scene(
     if family not in FAMILIES:
         raise ValueError(f"family is {family!r}; allowed: {', '.join(FAMILIES)}")
     rng = np.random.default_rng([seed, FAMILIES.index(family)])
-    director = plain_scenes if family == "held_out" else varied_scenes
-    stage = director.direct(rng, frames, size, family)
+    director = plain_scenes if family in ("held_out", "plain") else varied_scenes
+    stage = director.direct(rng, frames, size, "train" if family == "plain" else family)
     images, segments = film(stage, size)
 
     numbers = stage.segments()

@@ -12,6 +12,7 @@ import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -25,6 +26,7 @@ from sam2_core.scenes.scene import Scene
 SCENES_PER_SHARD = 16
 FAMILIES: dict[str, Callable[..., Scene]] = {
     "procedural": procedural.sample_scene,
+    "plain": partial(procedural.sample_scene, family="plain"),
     "tabletop": tabletop.sample_scene,
 }
 
@@ -43,7 +45,7 @@ def render_shard(family: str, first_seed: int, frames: int, size: int, folder: P
     target = folder / family / f"{first_seed:07d}"
     if target.exists():
         return target
-    height, width = (size, size) if family == "procedural" else (size, size * 4 // 3)
+    height, width = (size, size) if family != "tabletop" else (size, size * 4 // 3)
     images = np.empty((SCENES_PER_SHARD, frames, size, size, 3), np.uint8)
     labels = np.empty((SCENES_PER_SHARD, frames, size, size), np.uint8)
     owners = np.empty((SCENES_PER_SHARD, 256), np.uint8)
@@ -53,12 +55,12 @@ def render_shard(family: str, first_seed: int, frames: int, size: int, folder: P
         for t in range(frames):
             images[index, t] = cv2.resize(scene.frames[t], (size, size), interpolation=cv2.INTER_AREA)
             labels[index, t] = cv2.resize(finest[t], (size, size), interpolation=cv2.INTER_NEAREST)
-    partial = target.with_suffix(".partial")
-    partial.mkdir(parents=True, exist_ok=True)
-    np.save(partial / "frames.npy", images)
-    np.save(partial / "labels.npy", labels)
-    np.save(partial / "owners.npy", owners)
-    partial.rename(target)
+    unfinished = target.with_suffix(".partial")
+    unfinished.mkdir(parents=True, exist_ok=True)
+    np.save(unfinished / "frames.npy", images)
+    np.save(unfinished / "labels.npy", labels)
+    np.save(unfinished / "owners.npy", owners)
+    unfinished.rename(target)
     return target
 
 
