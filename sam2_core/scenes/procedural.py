@@ -22,8 +22,9 @@ def sample_scene(
     shapes painted on the ground have no label, and some look-alikes of objects have none either.
 
     "train" and "held_out_hard" are drawn by `varied_scenes`, "plain" and "held_out" by the simpler
-    `plain_scenes`; "train" and "plain" are there to be trained on. Both held-out families use shapes, textures, photographs and ways of moving that those two never do
-    (`shapes.KINDS`, `textures.KINDS`, `textures.PHOTOGRAPHS`, `courses.KINDS`).
+    `plain_scenes`; "train" and "plain" are there to be trained on. Both held-out families use shapes,
+    textures, photographs and ways of moving that those two never do (`shapes.KINDS`, `textures.KINDS`,
+    `textures.PHOTOGRAPHS`, `courses.KINDS`).
 
     Raises:
         ValueError: `family` is none of FAMILIES.

@@ -78,18 +78,16 @@ def prediction_losses(
     """
     logits = F.interpolate(logits.float(), size=truth.shape[-2:], mode="bilinear", align_corners=False)
     masks = truth[:, None].expand_as(logits)
+    focal, dice = focal_loss(logits, masks, alpha), dice_loss(logits, masks)
     with torch.no_grad():
-        cost = FOCAL_WEIGHT * focal_loss(logits, masks, alpha) + DICE_WEIGHT * dice_loss(logits, masks)
-        best = cost.argmin(dim=1)
+        best = (FOCAL_WEIGHT * focal + DICE_WEIGHT * dice).argmin(dim=1, keepdim=True)
         actual_iou = mask_iou(logits, masks)
-    rows = torch.arange(len(best), device=best.device)
-    chosen = logits[rows, best]
     visible = truth.flatten(1).any(dim=1).float()
     count = known.sum()
     occlusion = F.binary_cross_entropy_with_logits(score.float(), visible, reduction="none")
     return Losses(
-        focal=(focal_loss(chosen, truth, alpha) * visible).sum() / count,
-        dice=(dice_loss(chosen, truth) * visible).sum() / count,
+        focal=(focal.gather(1, best)[:, 0] * visible).sum() / count,
+        dice=(dice.gather(1, best)[:, 0] * visible).sum() / count,
         iou=((iou.float() - actual_iou).abs().mean(dim=1) * visible).sum() / count,
         occlusion=(occlusion * known).sum() / count,
     )

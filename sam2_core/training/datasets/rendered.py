@@ -90,8 +90,8 @@ class RenderedDataset:
 
     def draw(self, frames: int, size: int, rng: np.random.Generator) -> LabelledClip:
         seed = int(rng.integers(_SEEDS))
-        # Twice as many frames leave room for taking every second one.
-        scene = FAMILIES[self._family](seed, frames=2 * frames, size=(size, size))
+        # Three times as many frames leave room for taking every third one.
+        scene = FAMILIES[self._family](seed, frames=3 * frames, size=(size, size))
         return labelled(f"{self._family} {seed}", scene, bool(rng.random() < _PART_SHARE))
 
 
