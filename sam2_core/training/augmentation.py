@@ -13,6 +13,7 @@ from sam2_core.training.clip import Clip
 
 Frames = NDArray[np.uint8]  # [T, S, S, 3] RGB
 
+MOST_APART = 3  # times as far as annotated frames are
 LONGEST_STRIDE = 6  # frames: at 24 a second objects rarely move out of reach in a quarter of one
 
 
@@ -21,12 +22,12 @@ def choose_frames(
 ) -> list[int] | None:
     """``wanted`` frame numbers of a video, evenly spaced, the first of them annotated.
 
-    They are as far apart as annotated frames are, or twice or three times that, at most `LONGEST_STRIDE`; run
+    They are one to `MOST_APART` times as far apart as annotated frames are, at most `LONGEST_STRIDE`; run
     backwards half of the time; and give way by up to half a stride to an annotated frame. None where there
     are not enough frames behind any annotated one.
     """
     apart = int(np.median(np.diff(annotated))) if len(annotated) > 1 else 1
-    possible = sorted({min(times * apart, LONGEST_STRIDE) for times in (1, 2, 3)})
+    possible = sorted({min(times * apart, LONGEST_STRIDE) for times in range(1, MOST_APART + 1)})
     strides = [stride for stride in possible if (wanted - 1) * stride < length]
     stride = int(strides[rng.integers(len(strides))]) if strides else (length - 1) // (wanted - 1)
     step = stride if rng.random() < 0.5 else -stride

@@ -8,11 +8,11 @@ depend on how many processes there are. ``python -m sam2_core.training.pool --he
 from __future__ import annotations
 
 import argparse
+import functools
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -26,7 +26,7 @@ from sam2_core.scenes.scene import Scene
 SCENES_PER_SHARD = 16
 FAMILIES: dict[str, Callable[..., Scene]] = {
     "procedural": procedural.sample_scene,
-    "plain": partial(procedural.sample_scene, family="plain"),
+    "plain": functools.partial(procedural.sample_scene, family="plain"),
     "tabletop": tabletop.sample_scene,
 }
 
@@ -55,12 +55,12 @@ def render_shard(family: str, first_seed: int, frames: int, size: int, folder: P
         for t in range(frames):
             images[index, t] = cv2.resize(scene.frames[t], (size, size), interpolation=cv2.INTER_AREA)
             labels[index, t] = cv2.resize(finest[t], (size, size), interpolation=cv2.INTER_NEAREST)
-    unfinished = target.with_suffix(".partial")
-    unfinished.mkdir(parents=True, exist_ok=True)
-    np.save(unfinished / "frames.npy", images)
-    np.save(unfinished / "labels.npy", labels)
-    np.save(unfinished / "owners.npy", owners)
-    unfinished.rename(target)
+    partial = target.with_suffix(".partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    np.save(partial / "frames.npy", images)
+    np.save(partial / "labels.npy", labels)
+    np.save(partial / "owners.npy", owners)
+    partial.rename(target)
     return target
 
 

@@ -49,7 +49,10 @@ def test_three_lines_are_enough(tmp_path: Path) -> None:
         ({"stages": [{"batches": [{"frames": 1, "prompts": {"mask": 1.0}}]}]}, "nothing left to predict"),
         ({"stages": [{"batches": [{"image_size": 100}]}]}, "a multiple of 32"),
         ({"data": []}, "data is empty"),
-        ({"data": [{"rendered": "cartoons"}]}, "rendered is 'cartoons'; allowed: procedural, plain"),
+        (
+            {"data": [{"rendered": "cartoons"}]},
+            "rendered is 'cartoons'; allowed: procedural, plain, tabletop",
+        ),
         ({"optimizer": "sgd"}, "optimizer is 'sgd'; allowed: adamw, muon"),
         ({"optimizer": "muon"}, "must be 1 with optimizer muon"),
         ({"model": "sam3"}, "model is 'sam3'"),

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam2_core.scenes.scene import Scene
+from sam2_core.training.augmentation import MOST_APART
 from sam2_core.training.datasets.video import BoolMask
 from sam2_core.training.pool import FAMILIES, Shard, open_pool
 
@@ -90,8 +91,8 @@ class RenderedDataset:
 
     def draw(self, frames: int, size: int, rng: np.random.Generator) -> LabelledClip:
         seed = int(rng.integers(_SEEDS))
-        # Three times as many frames leave room for taking every third one.
-        scene = FAMILIES[self._family](seed, frames=3 * frames, size=(size, size))
+        # So many more frames leave room for the longest stride.
+        scene = FAMILIES[self._family](seed, frames=MOST_APART * frames, size=(size, size))
         return labelled(f"{self._family} {seed}", scene, bool(rng.random() < _PART_SHARE))
 
 
