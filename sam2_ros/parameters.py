@@ -121,7 +121,7 @@ class Parameters:
     lasting_corrections: bool = field(
         default=False,
         metadata=_about(
-            "a corrected frame is read for good, as in the training of Meta's models; else for six frames",
+            "a corrected frame is read for good, as in the training of Meta's models; else for a few frames",
             UNCONFIGURED,
         ),
     )

@@ -96,9 +96,10 @@ class Slots:
 def read_slots(bank: MemoryBank, frame: int, timeline: Timeline, config: Sam2Config) -> Slots:
     """Which memories are read on a frame.
 
-    Maps: the conditioning frames that the timeline offers, and the last six frames that are not. Pointers:
-    those of the same conditioning frames, as far as they lie behind, and of the last frames that are not.
-    "Last" and "behind" are meant in the direction of the timeline.
+    Maps: the conditioning frames that the timeline offers, and the last `recent_memories` (six, in the
+    released models) frames that are not. Pointers: those of the same conditioning frames, as far as they lie
+    behind, and of the last frames that are not. "Last" and "behind" are meant in the direction of the
+    timeline.
     """
     conditioning = timeline.conditioning(bank.conditioning, frame)
     maps = [(config.num_memories - 1, memory) for memory in conditioning]

@@ -21,8 +21,8 @@ class PromptOptions(MaskOptions):
 
     lasting_corrections: bool = False
     """Whether a corrected frame becomes a conditioning frame, which is read from then on, as in the training
-    of the released weights. Otherwise it is read for six frames, like any tracked one. The official
-    predictor calls it `add_all_frames_to_correct_as_cond`."""
+    of the released weights. Otherwise it is read for `Sam2Config.recent_memories` frames, like any tracked
+    one. The official predictor calls it `add_all_frames_to_correct_as_cond`."""
 
 
 @dataclass(frozen=True)
