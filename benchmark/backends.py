@@ -59,7 +59,7 @@ def _onnxruntime(
 ) -> Backend:
     session = session_options(threads)
     change(session)
-    folder = exported_stages(network, "fp32", stage_buckets({1, objects}, "full"), print)
+    folder = exported_stages(network, "fp32", stage_buckets(network.config, {1, objects}, "full"), print)
     programs, _ = load_programs(folder, network, "cpu", session)
     return StagedBackend(network, programs, "ONNX Runtime")
 

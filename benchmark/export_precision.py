@@ -123,7 +123,7 @@ def measure(network: Sam2Network, name: str, frames: list[Any], given: tuple[Giv
     for precision, part in tqdm(cases, desc=name, leave=False):
         programs = {
             bucket: Program(network, bucket, HALVES[precision])
-            for bucket in stage_buckets([4], "full")
+            for bucket in stage_buckets(network.config, [4], "full")
             if bucket.stage in PARTS[part]
         }
         found = track(StagedBackend(network, programs, precision), frames, given)

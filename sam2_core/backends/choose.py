@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import torch
 
-from ..model import Precision, Sam2Network, choose_precision, load_network
+from ..model import Precision, Sam2Config, Sam2Network, choose_precision, load_network
 from .base import Backend
 from .cuda_graphs import torch_backend
 from .engines import TensorRTUnavailableError
 from .manifest import ManifestError
-from .programs import LONG_HISTORY, STAGES, Bucket, stage_buckets
+from .programs import STAGES, Bucket, long_history, stage_buckets
 from .self_check import Rehearse
 from .staged import StagedBackend
 from .tensorrt_backend import EngineOptions, load_tensorrt
@@ -25,13 +25,8 @@ BACKENDS = ("auto", "torch", "onnxruntime", "tensorrt")
 """What a user may ask for."""
 PROVIDERS = ("auto", "cpu", "cuda", "tensorrt")
 """ONNX Runtime's execution providers that a user may ask for; auto: that of the device."""
-CPU_BUCKETS = (
-    *(bucket for bucket in stage_buckets((1, 2, 3), "full") if bucket.stage != "decode_prompted"),
-    Bucket("decode_prompted"),
-    *LONG_HISTORY,
-)
-"""What is exported for a CPU, where unused room costs its time, and many objects at once gain nothing:
-all small numbers of tracked objects, and one by one what is rarer, prompts and long histories."""
+_CPU_OBJECTS = (1, 2, 3)
+"""Numbers of objects that are tracked at once on a CPU."""
 _ENGINE_PRECISIONS = {"float32": "fp32", "bfloat16": "bf16"}
 
 
@@ -174,6 +169,15 @@ def _load_onnxruntime(
     return _Executor(StagedBackend(network, loaded, name), f"{name} in {manifest.precision}")
 
 
+def cpu_buckets(config: Sam2Config) -> list[Bucket]:
+    """What is exported for a CPU, where unused room costs its time, and many objects at once gain nothing.
+
+    These are all small numbers of tracked objects, and one by one what is rarer, prompts and long histories.
+    """
+    tracked = [b for b in stage_buckets(config, _CPU_OBJECTS, "full") if b.stage != "decode_prompted"]
+    return [*tracked, Bucket("decode_prompted"), long_history(config)]
+
+
 def _exported(options: BackendOptions, network: Sam2Network, report: Callable[[str], None]) -> Path:
     """The folder in the cache with the stages, exported there if they are not yet."""
     try:
@@ -183,7 +187,7 @@ def _exported(options: BackendOptions, network: Sam2Network, report: Callable[[s
         raise BackendUnavailableError(f"{error}; pip install onnx onnxscript") from error
     may_export = options.may_export or options.backend == "onnxruntime"
     try:
-        return exported_stages(network, "fp32", CPU_BUCKETS, report, may_export)
+        return exported_stages(network, "fp32", cpu_buckets(network.config), report, may_export)
     except NotExportedError as error:
         raise BackendUnavailableError(
             "its graphs are not there yet; --backend onnxruntime exports them once, which takes a minute"

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from ..model import Sam2Network
 from .graph_replay import GraphReplay
 from .memory_reading import READINGS, compile_for_shapes, fastest_reading
-from .programs import LONG_HISTORY, Bucket, Program, Signature, signature, stage_buckets
+from .programs import Bucket, Program, Signature, long_history, signature, stage_buckets
 from .staged import StagedBackend
 from .stages import AttendMemory, stage_module
 
@@ -105,7 +105,7 @@ def capture(
         objects: buckets of objects that are tracked at once.
         compiled: as in `CudaGraphProgram`; it takes minutes.
     """
-    buckets = [*stage_buckets(objects, "full"), *LONG_HISTORY]
+    buckets = [*stage_buckets(network.config, objects, "full"), long_history(network.config)]
     # Images are encoded beside the tracking of other ones, so they need memory of their own.
     pool = torch.cuda.graph_pool_handle() if network.device.type == "cuda" else None
     programs: dict[Bucket, Program] = {}

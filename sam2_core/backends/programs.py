@@ -43,20 +43,34 @@ class Bucket:
         return "_".join(parts)
 
 
-HISTORIES = {"full": ((7, 16),), "buckets": ((1, 16), (3, 16), (7, 16), (10, 19))}
-"""Maps and pointers for which attend_memory is exported. A stream reads six recent maps and the pointers of
-fifteen recent frames, and one of both per prompted frame: (7, 16) with one of these, (10, 19) with four."""
+HISTORIES = ("full", "buckets")
+"""For which histories attend_memory may be exported: a full one, or also shorter and longer ones."""
+_SHORT = (1, 3)
+"""Maps of the shorter ones."""
+_MORE_PROMPTED = 3
+"""Prompted frames that a longer one has beyond the first."""
 
 
-LONG_HISTORY = (Bucket("attend_memory", 1, *HISTORIES["buckets"][-1]),)
-"""For objects with several prompted frames, one after the other."""
+def long_history(config: Sam2Config) -> Bucket:
+    """For objects with several prompted frames, one after the other."""
+    maps, pointers = config.num_memories + _MORE_PROMPTED, config.max_pointers + _MORE_PROMPTED
+    return Bucket("attend_memory", 1, maps, pointers)
 
 
-def stage_buckets(objects: Iterable[int], history: str) -> list[Bucket]:
-    """All stages, for each number of objects and each history of `HISTORIES[history]`."""
+def stage_buckets(config: Sam2Config, objects: Iterable[int], history: str) -> list[Bucket]:
+    """All stages, for each number of objects and each length of a history, one of `HISTORIES`.
+
+    A stream reads the maps and pointers of its recent frames, and one of both per prompted frame. With one
+    prompted frame a history is full.
+    """
+    lengths = [(config.num_memories, config.max_pointers)]
+    if history == "buckets":
+        longer = long_history(config)
+        short = [(maps, config.max_pointers) for maps in _SHORT if maps < config.num_memories]
+        lengths = [*short, *lengths, (longer.maps, longer.pointers)]
     buckets = [Bucket("encode_image")]
     for count in sorted(set(objects)):
-        buckets += [Bucket("attend_memory", count, *lengths) for lengths in HISTORIES[history]]
+        buckets += [Bucket("attend_memory", count, *length) for length in lengths]
         buckets += [Bucket(s, count) for s in ("decode_tracked", "decode_prompted", "encode_memory")]
     return buckets
 

@@ -21,7 +21,7 @@ from .engines import (
     TensorRTUnavailableError,
 )
 from .manifest import read_manifest
-from .programs import LONG_HISTORY, Bucket, stage_buckets
+from .programs import Bucket, long_history, stage_buckets
 from .proven_engines import Again, Graph, ProvenEngines
 from .self_check import Rehearse, SelfCheck
 from .staged import StagedBackend
@@ -37,7 +37,7 @@ class EngineOptions:
     objects: tuple[int, ...] = (1, 2, 4, 8)
     """Numbers of objects for which there is an engine; others are padded to the next, or divided."""
     history: str = "full"
-    """How many memories the engines read: a key of `programs.HISTORIES`."""
+    """How many memories the engines read: one of `programs.HISTORIES`."""
     precision: str = "fp16-mixed"
     """With which to begin, one of `engines.PRECISIONS`."""
     workspace: int = 0
@@ -118,8 +118,9 @@ def load_engines(
     cancelled: threading.Event,
 ) -> tuple[StagedBackend, EngineOutcome]:
     """`load_tensorrt` with a builder that is open already."""
-    buckets = stage_buckets(options.objects, options.history)
-    buckets += [bucket for bucket in LONG_HISTORY if bucket not in buckets]
+    buckets = stage_buckets(network.config, options.objects, options.history)
+    if long_history(network.config) not in buckets:
+        buckets.append(long_history(network.config))
     # The largest first: engines share the memory for intermediate results, and the first takes all of it.
     buckets.sort(key=lambda bucket: -bucket.objects)
     graphs = _ExportedGraphs(network, options.may_build, report)

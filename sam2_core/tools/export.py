@@ -52,7 +52,7 @@ def _export(given: argparse.Namespace) -> None:
             f"--out {given.out} holds something else; allowed: a new folder, or exported stages"
         )
     network = load_network(given.model, given.checkpoint, given.image_size)
-    buckets = stage_buckets(given.objects, given.history)
+    buckets = stage_buckets(network.config, given.objects, given.history)
     # Until the new graphs are complete, there is no manifest, and so nothing that could be used.
     (given.out / MANIFEST).unlink(missing_ok=True)
     with tqdm(total=len(buckets), desc="exporting", unit="graph") as bar:
@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--history",
-        choices=sorted(HISTORIES),
+        choices=HISTORIES,
         default="full",
         help="one graph for all lengths of the memory, or several (default: %(default)s)",
     )

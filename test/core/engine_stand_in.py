@@ -16,12 +16,13 @@ from torch import Tensor
 from sam2_core.backends.build_progress import BuildCancelledError, BuildProgress
 from sam2_core.backends.engines import EngineDevice, EngineError
 from sam2_core.backends.programs import Program, Signature, stage_buckets
+from sam2_core.model import CONFIGS
 
 Outputs = dict[str, Tensor]
 Fault = Callable[[Program], Program]
 """Makes a program that is wrong out of a right one."""
 
-BUCKETS = stage_buckets([2], "full")
+BUCKETS = stage_buckets(CONFIGS["sam2_pico"], [2], "full")
 """Enough for any number of objects: they are padded, or divided."""
 DEVICE = EngineDevice("10.3.0", "stand-in", "8.7")
 _STEPS = 4

@@ -29,7 +29,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _few_graphs(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache of the tests' own, and no more graphs than they need."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-    monkeypatch.setattr(choose, "CPU_BUCKETS", (Bucket("encode_image"), Bucket("encode_memory")))
+    buckets = [Bucket("encode_image"), Bucket("encode_memory")]
+    monkeypatch.setattr(choose, "cpu_buckets", lambda config: buckets)
 
 
 def load(**options: object) -> choose.LoadedBackend:
@@ -123,7 +124,7 @@ def test_tensorrt_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_tensorrt_proved_is_told(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     builder = StandInBuilder()
     monkeypatch.setattr(tensorrt_backend, "open_tensorrt", lambda device, options: builder)
-    monkeypatch.setattr(tensorrt_backend, "LONG_HISTORY", ())
+    monkeypatch.setattr(tensorrt_backend, "long_history", lambda config: Bucket("encode_image"))
     options = BackendOptions(backend="tensorrt", image_size=SIZE, precision="float32", engine_objects=(2,))
     refused = load_backend(options, rehearse=rehearse)
     assert "engines for this model and GPU are not there yet" in refused.reason

@@ -17,7 +17,7 @@ from sam2_core.backends.export import OPSET, export_stages
 from sam2_core.backends.graph_check import GraphError, check_graph
 from sam2_core.backends.manifest import WEIGHTS, Manifest, graph_digest
 from sam2_core.backends.programs import Bucket, TensorSpec, signature, stage_buckets
-from sam2_core.model import Sam2Network
+from sam2_core.model import CONFIGS, Sam2Network
 
 SIZE = 64
 BUCKETS = [
@@ -124,7 +124,7 @@ def test_altered_weights_change_every_digest(exported: Exported) -> None:
 
 
 def test_buckets_cover_objects_and_histories() -> None:
-    assert stage_buckets([2, 1, 2], "full") == [
+    assert stage_buckets(CONFIGS["sam2.1_hiera_tiny"], [2, 1, 2], "full") == [
         Bucket("encode_image"),
         Bucket("attend_memory", 1, 7, 16),
         Bucket("decode_tracked", 1),
@@ -135,8 +135,14 @@ def test_buckets_cover_objects_and_histories() -> None:
         Bucket("decode_prompted", 2),
         Bucket("encode_memory", 2),
     ]
-    maps = [bucket.maps for bucket in stage_buckets([1], "buckets") if bucket.maps]
-    assert maps == [1, 3, 7, 10]
+    lengths = {
+        model: [(b.maps, b.pointers) for b in stage_buckets(CONFIGS[model], [1], "buckets") if b.maps]
+        for model in ("sam2.1_hiera_tiny", "sam2_pico")
+    }
+    assert lengths == {
+        "sam2.1_hiera_tiny": [(1, 16), (3, 16), (7, 16), (10, 19)],
+        "sam2_pico": [(1, 16), (3, 16), (4, 16), (7, 19)],
+    }
 
 
 # That the check bites: what exporters do make of modules, and nodes that our own code never had.

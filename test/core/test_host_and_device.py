@@ -62,7 +62,7 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def backend(kind: type[StagedBackend] = StagedBackend) -> StagedBackend:
     network = Sam2Network(replace(CONFIGS["sam2_pico"], image_size=128)).eval().requires_grad_(False)
     network = network.to("meta")
-    buckets = stage_buckets([1, 4], "full")
+    buckets = stage_buckets(network.config, [1, 4], "full")
     return kind(network, {bucket: TorchProgram(network, bucket) for bucket in buckets}, "stages")
 
 

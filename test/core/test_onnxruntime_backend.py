@@ -30,7 +30,8 @@ class Exported:
         self.folder = folder
         fingerprint = state_fingerprint(self.network.state_dict())
         # Three objects: two and one. The history of nine frames is a full one.
-        export_stages(self.network, fingerprint, folder, "fp32", stage_buckets([1, 2], "full"))
+        buckets = stage_buckets(self.network.config, [1, 2], "full")
+        export_stages(self.network, fingerprint, folder, "fp32", buckets)
         programs, _ = load_programs(folder, self.network, "cpu", session_options(1))
         self.backend = StagedBackend(self.network, programs, "ONNX Runtime")
 
