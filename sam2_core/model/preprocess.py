@@ -26,7 +26,7 @@ def preprocess(image: NDArray[np.uint8], size: int, device: torch.device = _CPU)
     Returns:
         float32 `[3, S, S]`, normalised with ImageNet's mean and deviation.
     """
-    # In place: no other block that a tracker asks the heap for is as large as the image in float32.
+    # In place: the image in float32 is the largest block of a tracker's heap, and one is enough.
     pixels = upload(np.ascontiguousarray(image), device).permute(2, 0, 1).float().div_(255)
     return normalise(F.interpolate(pixels[None], size=(size, size), mode="bilinear", antialias=True)[0])
 
