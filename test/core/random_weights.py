@@ -50,9 +50,9 @@ def random_network(name: str, image_size: int, seed: int = 0) -> Sam2Network:
     return network
 
 
-def scaled_network(name: str, image: NDArray[np.uint8], image_size: int) -> Sam2Network:
+def scaled_network(name: str, image: NDArray[np.uint8], image_size: int, seed: int = 0) -> Sam2Network:
     """A random network whose mask logits deviate by 5, memories and pointers by 1."""
-    network = random_network(name, image_size)
+    network = random_network(name, image_size, seed)
     for layer in network.memory_attention.layers:
         _rescale(layer.cross_attn_image.out_proj, _MEMORY_GAIN)
     if network.config.generation == "2.1":
@@ -76,10 +76,10 @@ def scaled_network(name: str, image: NDArray[np.uint8], image_size: int) -> Sam2
 
 
 def tracking_network(
-    name: str, frames: Sequence[NDArray[np.uint8]], image_size: int, scores: Scores
+    name: str, frames: Sequence[NDArray[np.uint8]], image_size: int, scores: Scores, seed: int = 0
 ) -> Sam2Network:
     """A scaled network whose object scores on the scenario's tracked frames spread as asked."""
-    network = scaled_network(name, frames[0], image_size)
+    network = scaled_network(name, frames[0], image_size, seed)
     prompted = {(given.frame, given.object_id) for given in PROMPTS}
     steps = track(network, frames)
     found = torch.tensor([step.score for key, step in steps.items() if key not in prompted])

@@ -35,7 +35,7 @@ BOX = PointPrompt(box=[40, 50, 150, 200])
 @pytest.fixture(scope="module")
 def network() -> Backend:
     """The smallest configuration, whose objects come and go."""
-    return EncodedOnce(tracking_network("sam2_pico", FRAMES, 128, "both signs"))
+    return EncodedOnce(tracking_network("sam2_pico", FRAMES, 128, "both signs", seed=5))
 
 
 @pytest.fixture
