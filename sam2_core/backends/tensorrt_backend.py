@@ -119,8 +119,9 @@ def load_engines(
 ) -> tuple[StagedBackend, EngineOutcome]:
     """`load_tensorrt` with a builder that is open already."""
     buckets = stage_buckets(network.config, options.objects, options.history)
-    if long_history(network.config) not in buckets:
-        buckets.append(long_history(network.config))
+    longer = long_history(network.config)
+    if longer not in buckets:
+        buckets.append(longer)
     # The largest first: engines share the memory for intermediate results, and the first takes all of it.
     buckets.sort(key=lambda bucket: -bucket.objects)
     graphs = _ExportedGraphs(network, options.may_build, report)

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from sam2_core.model import read_checkpoint
 from sam2_core.model.checkpoint import check_state
+from sam2_core.training.export import write_half
 
 
 def average_weights(models: Sequence[tuple[Mapping[str, Tensor], float]]) -> dict[str, Tensor]:
@@ -46,9 +46,8 @@ def average(parts: Sequence[tuple[Path, float]], target: Path) -> None:
     checkpoints = [read_checkpoint(path) for path, _ in parts]
     for checkpoint in checkpoints[1:]:
         check_state(checkpoint, checkpoints[0].state)
-    averaged = average_weights([(c.state, share) for c, (_, share) in zip(checkpoints, parts, strict=True)])
-    target.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.half() for name, value in averaged.items()}, target)
+    models = [(c.state, share) for c, (_, share) in zip(checkpoints, parts, strict=True)]
+    write_half(average_weights(models), target)
 
 
 def main() -> None:

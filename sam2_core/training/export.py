@@ -21,11 +21,16 @@ def averaged_weights(average: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+def write_half(weights: Mapping[str, Tensor], target: Path) -> None:
+    """Write weights in half precision, as .safetensors."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: value.half() for name, value in weights.items()}, target)
+
+
 def export(run: Path, target: Path) -> None:
     """Write the moving average of a run's weights in half precision, as .safetensors."""
     average = torch.load(run / "checkpoint.pt", weights_only=True, map_location="cpu")["average"]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.half() for name, value in averaged_weights(average).items()}, target)
+    write_half(averaged_weights(average), target)
 
 
 def main() -> None:
