@@ -32,6 +32,7 @@ LabelledPoint = tuple[Point, str]
 
 _CLICKABLE = 0.003  # share of the image that an object covers before it is clicked
 _ANSWER = 600.0  # [s] for any answer: a large model on a small machine takes its time
+_ATTEMPTS = 5  # on a busy machine the newest frame that is known here can be one that the tracker has let go
 
 
 class DemoClient(Node):
@@ -83,18 +84,29 @@ class DemoClient(Node):
         return stamp
 
     def _click_ground_truth(self) -> None:
-        """Clicks the middle of each object as soon as it is well in view."""
+        """Clicks the middle of each object when it is well in view; after a refusal, on a newer frame."""
         waiting = dict(enumerate(self._names[: self._count], start=1))
+        refusals = 0
         while waiting:
             stamp = self._newest_tracked()
             message = self._labels.take(stamp)
             if message is None:
                 continue
-            labels = gray_from_image(message)
-            for value in list(waiting):
-                mask = labels == value
-                if mask.mean() >= _CLICKABLE:
-                    self._click(inner_point(mask), waiting.pop(value), stamp, value)
+            try:
+                self._click_those_in_view(gray_from_image(message), waiting, stamp)
+            except RequestRefusedError as refusal:
+                refusals += 1
+                if refusals == _ATTEMPTS:
+                    raise
+                self.get_logger().warning(f"clicking again on a newer frame: {refusal}")
+
+    def _click_those_in_view(self, labels: np.ndarray, waiting: dict[int, str], stamp: Time) -> None:
+        """Takes from `waiting` (label value to name) what could be clicked."""
+        for value, name in list(waiting.items()):
+            mask = labels == value
+            if mask.mean() >= _CLICKABLE:
+                self._click(inner_point(mask), name, stamp, value)
+                del waiting[value]
 
     def _click_what_the_camera_sees(self) -> None:
         image = None
