@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from memory_growth import SETTLED, growth_percent
 from tqdm import tqdm
 
 from sam2_core.model import load_network
@@ -27,7 +28,6 @@ sys.path.insert(0, str(ROOT / "test" / "core"))
 
 from scenario import HEIGHT, WIDTH, clip  # noqa: E402
 
-SETTLED = 300  # frames
 EVERY = 100  # frames between two samples
 
 
@@ -81,12 +81,6 @@ def soak(objects: int, frames: int, image_size: int | None) -> list[Sample]:
     return samples
 
 
-def growth_percent(samples: list[Sample]) -> float:
-    """By how much the highest value after SETTLED frames lies above the one at SETTLED frames."""
-    settled = [sample.resident_mb for sample in samples if sample.frames >= SETTLED]
-    return 100.0 * (max(settled) / settled[0] - 1.0)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="memory of a process that tracks many objects")
     parser.add_argument("--objects", type=int, default=20)
@@ -99,7 +93,7 @@ def main() -> None:
         parser.error(f"--frames {options.frames}: at least {SETTLED + 2 * EVERY} show whether it is flat")
     torch.set_num_threads(options.threads)
     samples = soak(options.objects, options.frames, options.image_size)
-    growth = growth_percent(samples)
+    growth = growth_percent([sample.resident_mb for sample in samples if sample.frames >= SETTLED])
     print(f"{'frames':>8}{'resident [MB]':>16}{'tracker [MB]':>16}{'ms/frame':>12}")
     for sample in samples:
         print(

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import rclpy
+from memory_growth import SETTLED, growth_percent
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import Image
@@ -26,8 +27,6 @@ from tqdm import tqdm
 from sam2_ros.camera_simulator import load_clip
 from sam2_ros.msg import ObjectMasks
 from sam2_ros.processes import Child, Programs, isolated_environment, ros_arguments
-
-SETTLED = 300  # frames
 
 
 @dataclass(frozen=True)
@@ -92,11 +91,6 @@ def anonymous_memory(pid: int) -> float:
     """What of a process's resident memory is no part of a file [MB]."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split("RssAnon:")[1].split()[0]) * 1024 / 1e6
-
-
-def growth_percent(values: list[float]) -> float:
-    """By how much the highest value lies above the first."""
-    return 100.0 * (max(values) / values[0] - 1.0)
 
 
 def main() -> None:
