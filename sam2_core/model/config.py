@@ -54,6 +54,10 @@ class Sam2Config:
     multimask: bool = True
     """Whether a single click, and a frame without prompts, is answered with the best of three candidates, as
     the released models were trained to; otherwise with the single mask."""
+    second_look: bool = False
+    """Whether the answer to a single click goes back into the decoder with that click, and what it says then
+    is the answer: a step without a new point, as in the training of SAM (appendix A). The released models
+    answer once."""
     tolerates_bfloat16: bool = True
     """Whether masks computed in bfloat16 have an IoU of 0.99 and more with those computed in float32."""
 
@@ -98,6 +102,7 @@ _PICO = Sam2Config(
     # Three recent frames say as much as six do (docs/model_card.md), and are read in two thirds of the time.
     num_memories=4,
     multimask=False,
+    second_look=True,
     # Its edges are soft: IoU 0.97 on real images, where changing the weights by 0.1 % costs half as much.
     tolerates_bfloat16=False,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from ..model.preprocess import preprocess
 from .errors import TrackingError
 from .options import TrackerOptions
 from .prompts import MaskPrompt, Prompt, mask_logits, to_clicks, to_square_mask
-from .results import SegmentationResult
+from .results import SegmentationResult, as_prompt
 from .selection import choose_masks
 
 _PROMPTS_AT_ONCE = 64
@@ -55,6 +55,10 @@ class _Question:
         part in the decoder's attention.
         """
         return (0 if self.labels is None else self.labels.shape[1]), self.logits is not None
+
+
+_LONE_CLICK = (1, False)
+"""The form of a question of a single point, without an earlier answer."""
 
 
 class ImageSegmenter:
@@ -170,8 +174,11 @@ class ImageSegmenter:
         ]
         answers: dict[int, SegmentationResult] = {}
         for batch in _batches(questions):
-            decoded = self._decode(images, [questions[i] for i in batch])
-            results = self._results(decoded, [images[questions[i].image].size for i in batch], multimask)
+            asked = [questions[i] for i in batch]
+            decoded = self._decode(images, asked)
+            if self.backend.config.second_look and asked[0].form == _LONE_CLICK and not multimask:
+                decoded = self._decode(images, self._seen(asked, decoded))
+            results = self._results(decoded, [images[question.image].size for question in asked], multimask)
             answers.update(zip(batch, results, strict=True))
         in_order = iter(answers[i] for i in range(len(questions)))
         return [[next(in_order) for _ in some] for some in prompts]
@@ -217,6 +224,11 @@ class ImageSegmenter:
             prompts = PromptTokens(prompts.sparse[:, :0], prompts.dense)
         embedding = backend.without_memory(features.embedding)
         return backend.decode_masks(embedding, features.skip4, features.skip8, prompts)
+
+    def _seen(self, asked: Sequence[_Question], decoded: DecodedMasks) -> list[_Question]:
+        """The questions again, each with the mask that was its answer."""
+        answers = choose_masks(decoded, True, self.backend.config, self.options).logits
+        return [replace(question, logits=as_prompt(answers[i : i + 1])) for i, question in enumerate(asked)]
 
     def _results(
         self, decoded: DecodedMasks, sizes: Sequence[tuple[int, int]], multimask: bool

@@ -8,11 +8,17 @@ from functools import cached_property
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..masks import Box, tight_box
 
 PREVIOUS_LOGIT_LIMIT = 32.0
 """Logits that serve as the next prompt are clamped to this, as in the official predictor."""
+
+
+def as_prompt(logits: Tensor) -> Tensor:
+    """Logits of an answer as they serve the next one: without a gradient, none beyond the limit."""
+    return logits.detach().float().clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)
 
 
 def upscale_logits(logits: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:

@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 
 from ..backends import Backend
+from ..model import DecodedMasks
 from .errors import PromptError
 from .findings import Findings
 from .frames import HeldFrame
 from .memory import FrameMemory, MemoryBank, gather
 from .options import PromptOptions
 from .prompts import Clicks, MaskPrompt, PointPrompt, Prompt, mask_logits, to_clicks, to_square_mask
-from .results import PREVIOUS_LOGIT_LIMIT
-from .selection import choose_masks, hide_absent
+from .results import as_prompt
+from .selection import ChosenMasks, choose_masks, hide_absent
 from .timeline import Timeline
 
 
@@ -66,22 +67,29 @@ class Steps:
             return self._mask_prompted(frame, prompt, correction)
         backend, embedding = self._backend, frame.features.embedding
         clicks = self._clicks(prompt, frame, before, clear_previous)
-        previous = None
-        if before is not None:
-            previous = before.logits[None].clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)
+        previous = None if before is None else as_prompt(before.logits[None])
         if correction:
             conditioned = backend.attend_memory(
                 embedding, gather([bank], frame.index, timeline, backend.config)
             )
         else:
             conditioned = backend.without_memory(embedding)
-        prompts = backend.encode_prompts(clicks.points, clicks.labels, previous)
-        decoded = backend.decode_masks(conditioned, frame.features.skip4, frame.features.skip8, prompts)
-        # One click is ambiguous; a box (two corners) or several clicks are not.
-        chosen = choose_masks(decoded, len(clicks) <= 1, backend.config, self._options)
+        decoded, chosen = self._answer(conditioned, frame, clicks, previous)
         logits = hide_absent(chosen.logits, decoded.score)
         pointer = backend.hide_pointer(chosen.pointers, decoded.score)
         return self._remember(frame, logits, pointer, decoded.score, chosen.iou, correction, clicks)
+
+    def _answer(
+        self, conditioned: Tensor, frame: HeldFrame, clicks: Clicks, previous: Tensor | None
+    ) -> tuple[DecodedMasks, ChosenMasks]:
+        backend, features = self._backend, frame.features
+        prompts = backend.encode_prompts(clicks.points, clicks.labels, previous)
+        decoded = backend.decode_masks(conditioned, features.skip4, features.skip8, prompts)
+        # One click is ambiguous; a box (two corners) or several clicks are not.
+        chosen = choose_masks(decoded, len(clicks) <= 1, backend.config, self._options)
+        if backend.config.second_look and len(clicks) == 1 and previous is None:
+            return self._answer(conditioned, frame, clicks, as_prompt(chosen.logits))
+        return decoded, chosen
 
     def _clicks(
         self, prompt: PointPrompt, frame: HeldFrame, before: FrameMemory | None, clear_previous: bool

@@ -24,7 +24,7 @@ from sam2_core.model.network import NO_OBJECT_LOGIT
 from sam2_core.model.prompt_encoder import PADDING
 from sam2_core.simulated_user import correction_click, first_click, loose_box
 from sam2_core.tracking.prompts import mask_logits
-from sam2_core.tracking.results import PREVIOUS_LOGIT_LIMIT
+from sam2_core.tracking.results import as_prompt
 from sam2_core.training.batches import ClipBatch
 
 MASK_SCORE = 10.0  # object score of a frame whose mask was given
@@ -144,11 +144,11 @@ class Rollout:
             self._points = embedding.new_zeros(len(embedding), 0, 2)
             self._labels = torch.zeros(len(embedding), 0, dtype=torch.long, device=self._device)
         predictions = self._decode(t, conditioned, features, None)
+        if self._network.config.second_look and self._points.shape[1] == 1:
+            predictions += self._decode(t, conditioned, features, predictions[-1])
         for _ in range(self._interaction.corrections if t in self._interaction.corrected else 0):
-            logits, _ = predictions[-1].best()
-            self._add_corrections(t, logits)
-            limited = logits.detach().clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)[:, None]
-            predictions += self._decode(t, conditioned, features, limited)
+            self._add_corrections(t, predictions[-1])
+            predictions += self._decode(t, conditioned, features, predictions[-1])
         if not last:
             self._remember(embedding, predictions[-1], prompted=self._points.shape[1] > 0)
         return predictions
@@ -159,11 +159,12 @@ class Rollout:
         return self._network.attend_memory(embedding, memory).float()
 
     def _decode(
-        self, t: int, conditioned: Tensor, features: ImageFeatures, previous: Tensor | None
+        self, t: int, conditioned: Tensor, features: ImageFeatures, previous: Prediction | None
     ) -> list[Prediction]:
         points = self._points.shape[1]
+        logits = None if previous is None else as_prompt(previous.best()[0])[:, None]
         prompts = (
-            self._network.encode_prompts(self._points, self._labels, previous)
+            self._network.encode_prompts(self._points, self._labels, logits)
             if points
             else self._network.encode_prompts(None, None)
         )
@@ -230,9 +231,10 @@ class Rollout:
         labels = torch.ones(len(masks), 1, dtype=torch.long)
         return clicks.to(self._device), labels.to(self._device)
 
-    def _add_corrections(self, t: int, logits: Tensor) -> None:
+    def _add_corrections(self, t: int, prediction: Prediction) -> None:
         """One more click for each object; a padding point where its true mask is not known."""
-        enlarged = F.interpolate(logits.detach()[:, None], size=(self._size, self._size), mode="bilinear")
+        logits = prediction.best()[0].detach()[:, None]
+        enlarged = F.interpolate(logits, size=(self._size, self._size), mode="bilinear")
         predicted = (enlarged[:, 0] > 0).cpu().numpy()
         rng = self._interaction.rng
         clicks = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -104,6 +106,27 @@ def test_refinement_goes_in_batches_too(segmenter: ImageSegmenter, encoded: list
     same(second[0], segmenter.predict(clicks[0], previous_logits=first[0].logits[0]))
     same(second[1], first[1])
     assert np.abs(second[0].decoded - first[0].decoded).max() > 0.02
+
+
+def test_a_second_look_asks_a_lone_click_again_with_its_answer(
+    network: Sam2Network, images: list[NDArray[np.uint8]]
+) -> None:
+    hasty = Sam2Network(replace(network.config, second_look=False)).eval()
+    hasty.load_state_dict(network.state_dict())
+    once, twice = ImageSegmenter(hasty), ImageSegmenter(network)
+    for segmenter in (once, twice):
+        segmenter.set_image(images[0])
+    clicks = [PointPrompt([(20.0, 30.0)], [1]), PointPrompt([(90.0, 80.0)], [1])]
+    first = once.predict_batch(clicks)
+    second = once.predict_batch(clicks, previous_logits=[answer.logits[0] for answer in first])
+    for answer, before, after in zip(twice.predict_batch(clicks), first, second, strict=True):
+        same(answer, after)
+        assert np.abs(answer.decoded - before.decoded).max() > 0.02
+    for prompt in prompts_on(SIZES[0])[1:3]:
+        same(twice.predict(prompt), once.predict(prompt))
+    same(twice.predict(clicks[0], multimask=True), once.predict(clicks[0], multimask=True))
+    shown = first[0].logits[0]
+    same(twice.predict(clicks[0], previous_logits=shown), once.predict(clicks[0], previous_logits=shown))
 
 
 def test_threshold_and_logits_of_the_image(network: Sam2Network, images: list[NDArray[np.uint8]]) -> None:

@@ -11,9 +11,11 @@ from random_weights import tracking_network
 from scenario import EncodedOnce, clip
 
 from sam2_core.backends import Backend
+from sam2_core.model import load_network
 from sam2_core.tracking import (
     FrameNotHeldError,
     FrameResult,
+    ImageSegmenter,
     MaskPrompt,
     ObjectResult,
     PointPrompt,
@@ -76,6 +78,18 @@ def test_a_prompt_answers_with_the_mask_that_tracking_reports(tracker: Streaming
     assert answer.mask.dtype == np.bool_
     (found,) = tracker.track(FRAMES[1], 1).objects
     assert (found.id, found.label, found.visible) == (1, "cup", found.score > 0)
+
+
+@pytest.mark.parametrize("prompt", [CLICK, BOX], ids=["click", "box"])
+def test_the_first_prompt_is_answered_as_on_a_single_image(prompt: PointPrompt) -> None:
+    network = load_network()
+    tracker, segmenter = StreamingTracker(network), ImageSegmenter(network)
+    tracker.track(FRAMES[0], 0)
+    segmenter.set_image(FRAMES[0])
+    answer, single = tracker.add_prompt(prompt), segmenter.predict(prompt)
+    assert answer.visible
+    assert answer.score == pytest.approx(single.score, abs=1e-3)
+    np.testing.assert_allclose(answer.logits, single.decoded[0], rtol=0, atol=1e-3)
 
 
 def test_a_mask_prompt_comes_back_as_given(tracker: StreamingTracker) -> None:

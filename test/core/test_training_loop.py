@@ -245,18 +245,20 @@ def test_a_batch_depends_on_its_step_alone(config: TrainingConfig) -> None:
 
 
 @pytest.mark.parametrize(
-    ("multimask", "frames", "masks"),
+    ("changes", "frames", "masks"),
     [
         # One click is ambiguous, two are not; a frame without prompts keeps all candidates.
-        (True, [0, 0, 1, 2, 2, 3], [3, 1, 3, 3, 3, 3]),
+        ({"multimask": True}, [0, 0, 1, 2, 2, 3], [3, 1, 3, 3, 3, 3]),
         # The single mask answers to everything; the candidates learn from single clicks beside it.
-        (False, [0, 0, 0, 1, 2, 2, 2, 3], [3, 1, 1, 1, 1, 3, 1, 1]),
+        ({"multimask": False}, [0, 0, 0, 1, 2, 2, 2, 3], [3, 1, 1, 1, 1, 3, 1, 1]),
+        # The first click is answered twice before it is corrected.
+        ({"multimask": True, "second_look": True}, [0, 0, 0, 1, 2, 2, 3], [3, 3, 1, 3, 3, 3, 3]),
     ],
 )
 def test_a_corrected_frame_is_answered_again_and_a_given_mask_never(
-    config: TrainingConfig, multimask: bool, frames: list[int], masks: list[int]
+    config: TrainingConfig, changes: dict[str, bool], frames: list[int], masks: list[int]
 ) -> None:
-    network = Sam2Network(replace(CONFIGS[config.model], multimask=multimask))
+    network = Sam2Network(replace(CONFIGS[config.model], **{"second_look": False} | changes))
     batch = clip_batch(config)
     features = encode_frames(network, batch)
     clicked = Rollout(network, batch, features, Interaction("click", frozenset({0, 2}))).run()
