@@ -55,9 +55,9 @@ class Sam2Config:
     """Whether a single click, and a frame without prompts, is answered with the best of three candidates, as
     the released models were trained to; otherwise with the single mask."""
     second_look: bool = False
-    """Whether the answer to a single click goes back into the decoder with that click, and what it says then
-    is the answer: a step without a new point, as in the training of SAM (appendix A). The released models
-    answer once."""
+    """Whether the one mask that answers a single click goes back into the decoder with that click, and what
+    it says then is the answer: a step without a new point, as in the training of SAM (appendix A). Whoever
+    asks for three candidates gets those of the first look. The released models answer once."""
     tolerates_bfloat16: bool = True
     """Whether masks computed in bfloat16 have an IoU of 0.99 and more with those computed in float32."""
 

@@ -17,7 +17,7 @@ PREVIOUS_LOGIT_LIMIT = 32.0
 
 
 def as_prompt(logits: Tensor) -> Tensor:
-    """Logits of an answer as they serve the next one: without a gradient, none beyond the limit."""
+    """Mask logits of an answer, of any shape, as the next one reads them: float32, clamped, no gradient."""
     return logits.detach().float().clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)
 
 

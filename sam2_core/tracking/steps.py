@@ -82,6 +82,7 @@ class Steps:
     def _answer(
         self, conditioned: Tensor, frame: HeldFrame, clicks: Clicks, previous: Tensor | None
     ) -> tuple[DecodedMasks, ChosenMasks]:
+        """What the decoder says to clicks, and the mask that counts; after a second look where one is due."""
         backend, features = self._backend, frame.features
         prompts = backend.encode_prompts(clicks.points, clicks.labels, previous)
         decoded = backend.decode_masks(conditioned, features.skip4, features.skip8, prompts)
