@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict
@@ -30,10 +31,13 @@ def manifest() -> Package:
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The prefix that `cmake --install` fills, as `colcon build` would."""
+    source = tmp_path_factory.mktemp("source") / "sam2_ros"
+    # CMake exports no include folder that lies in the source folder, as numpy's does with .venv inside.
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "demo_output"))
     build, prefix = tmp_path_factory.mktemp("build"), tmp_path_factory.mktemp("prefix")
     options = [f"-DCMAKE_INSTALL_PREFIX={prefix}", f"-DCMAKE_PREFIX_PATH={sys.prefix}", "-DBUILD_TESTING=OFF"]
     python = [f"-DPython3_EXECUTABLE={sys.executable}", f"-DPYTHON_EXECUTABLE={sys.executable}"]
-    _run(["cmake", "-S", ROOT, "-B", build, *options, *python])
+    _run(["cmake", "-S", source, "-B", build, *options, *python])
     _run(["cmake", "--build", build, "--parallel"])
     _run(["cmake", "--install", build])
     return prefix
