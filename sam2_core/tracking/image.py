@@ -227,7 +227,7 @@ class ImageSegmenter:
 
     def _seen(self, asked: Sequence[_Question], decoded: DecodedMasks) -> list[_Question]:
         """The questions again, each with the mask that was its answer."""
-        answers = choose_masks(decoded, True, self.backend.config, self.options).logits
+        answers = choose_masks(decoded, False, self.backend.config, self.options).logits
         return [replace(question, logits=as_prompt(answers[i : i + 1])) for i, question in enumerate(asked)]
 
     def _results(
