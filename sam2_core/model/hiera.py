@@ -95,15 +95,25 @@ class HieraBlock(nn.Module):
         if dim != dim_in:
             self.proj = nn.Linear(dim_in, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, drop_path: float = 0.0) -> Tensor:
+        """`[B, H, W, dim_in]` to `[B, H, W, dim]`, or half the height and width where pooled.
+
+        In training both branches are left out with probability `drop_path`, image by image.
+        """
         shortcut = x
         x = self.norm1(x)
         if hasattr(self, "proj"):
             shortcut = self.proj(x)
             if self.pooled:
                 shortcut = pool(shortcut)
-        x = shortcut + self.attn(x)
-        return x + self.mlp(self.norm2(x))
+        x = shortcut + self._dropped(self.attn(x), drop_path)
+        return x + self._dropped(self.mlp(self.norm2(x)), drop_path)
+
+    def _dropped(self, branch: Tensor, rate: float) -> Tensor:
+        if not self.training or not rate:
+            return branch
+        kept = torch.rand(len(branch), 1, 1, 1, device=branch.device) >= rate
+        return branch * kept / (1 - rate)
 
 
 class PatchEmbedding(nn.Module):
@@ -128,6 +138,9 @@ class Hiera(nn.Module):
         grid = (config.position_grid, config.position_grid)
         self.pos_embed = nn.Parameter(0.02 * torch.randn(1, config.width, *grid))
         self.pos_embed_window = nn.Parameter(0.02 * torch.randn(1, config.width, *(2 * config.windows[:1])))
+        self.drop_path = 0.0
+        """How often training leaves the branches of the last block out (stochastic depth, arXiv 1603.09382);
+        rises linearly from 0 at the first block."""
         self.blocks = nn.ModuleList()
         self.stage_ends = []
         for stage, depth in enumerate(config.depths):
@@ -162,7 +175,7 @@ class Hiera(nn.Module):
         x = x + self.position_embedding(x.shape[1])
         maps = []
         for index, block in enumerate(self.blocks):
-            x = block(x)
+            x = block(x, self.drop_path * index / (len(self.blocks) - 1))
             if index in self.stage_ends:
                 maps.append(x.permute(0, 3, 1, 2))
         return maps

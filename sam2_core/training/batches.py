@@ -13,7 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from sam2_core.evaluation.dataset import DatasetError
 from sam2_core.model.preprocess import normalise
-from sam2_core.training.augmentation import choose_frames, crop_and_flip, shift_colours
+from sam2_core.training.augmentation import choose_frames, move, shift_colours
 from sam2_core.training.clip import Clip, read_clip, select_objects
 from sam2_core.training.config import BatchShape, TrainingConfig
 from sam2_core.training.datasets.opening import UNUSABLE
@@ -108,8 +108,8 @@ class ClipBatches(TorchDataset[ClipBatch]):
         clip = frames and read_clip(video, frames, shape.objects, rng)
         if not clip:
             return None
-        cropped = crop_and_flip(clip, shape.image_size, rng)
-        chosen = select_objects(cropped, shape.objects, self._config.smallest_object, rng)
+        moved = move(clip, shape.image_size, self._config.mosaics, rng)
+        chosen = select_objects(moved, shape.objects, self._config.smallest_object, rng)
         if chosen is None:
             return None
         return Clip(

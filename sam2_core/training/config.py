@@ -92,6 +92,8 @@ class TrainingConfig:
     decay_steps: int = 0
     weight_decay: float = 0.1
     gradient_clip: float = 0.1  # largest norm of the whole gradient
+    drop_path: float = 0.1  # how often the deepest block of the encoder's trunk is left out; linear in depth
+    mosaics: float = 0.1  # share of the clips of several frames that become a mosaic of four of themselves
     focal_alpha: float = 0.25  # weight of the objects' pixels in the focal loss, 1 - alpha of the others
     ema_decay: float = 0.99  # of the moving average of the weights, which is what is validated and kept
     precision: str = "bfloat16"  # of the heavy stages; or float32
@@ -184,6 +186,9 @@ def _faults(config: TrainingConfig) -> Iterator[str]:
             yield from _shape_faults(shape)
     if min(config.validate_every, config.checkpoint_every) < 1 or config.workers < 0:
         yield "validate_every and checkpoint_every must be 1 or more, workers 0 or more"
+    for name in ("drop_path", "mosaics"):
+        if not 0 <= getattr(config, name) < 1:
+            yield f"{name} is {getattr(config, name)}; allowed: 0 to below 1"
     if not 0 < config.smallest_object < 1:
         yield f"smallest_object is {config.smallest_object}; allowed: a share of the image, 0 to 1"
 

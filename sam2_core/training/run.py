@@ -80,6 +80,8 @@ def at_size(network: Sam2Network, size: int) -> Sam2Network:
         return network
     resized = Sam2Network(replace(network.config, image_size=size)).to(network.device)
     resized.precision = network.precision
+    resized.image_encoder.trunk.drop_path = network.image_encoder.trunk.drop_path
+    resized.train(network.training)
     for name, module in resized.named_modules():
         module._parameters = network.get_submodule(name)._parameters
     resized.sam_prompt_encoder.pe_layer = network.sam_prompt_encoder.pe_layer
@@ -97,10 +99,11 @@ class TrainingRun:
         self.network = Sam2Network(CONFIGS[config.model])
         initialise(self.network)
         self.network.precision = "bfloat16" if config.precision == "bfloat16" else "float32"
+        self.network.image_encoder.trunk.drop_path = config.drop_path
         self.affinity = AffinityHead(self.network.config)
         self.network.to(group.device)
         self.affinity.to(group.device)
-        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay)).eval()
         self.optimizers = Optimizers(self.network, self.affinity, config)
 
     def advance(self, batches: Mapping[int, ClipBatch]) -> Step:
@@ -115,7 +118,8 @@ class TrainingRun:
         logged = torch.zeros(len(LOGGED) + 1, device=self._group.device)  # and how many batches counted
         left_out: dict[int, str] = {}
         for slot, batch in batches.items():
-            terms = self._terms(batch.to(self._group.device), self.interaction(self.step, slot, batch))
+            interaction = self.interaction(self.step, slot, batch)
+            terms = self._terms(slot, batch.to(self._group.device), interaction)
             if not torch.isfinite(terms["loss"]):
                 left_out[slot] = f"its loss is {terms['loss'].item()}"
                 continue
@@ -144,10 +148,12 @@ class TrainingRun:
         rng = np.random.default_rng([self.config.seed, step, slot, 1])
         return draw_interaction(self.config.stage(step).slots[slot], batch.known, rng)
 
-    def _terms(self, batch: ClipBatch, interaction: Interaction) -> dict[str, Tensor]:
-        """The loss of one batch, and what it is made of."""
+    def _terms(self, slot: int, batch: ClipBatch, interaction: Interaction) -> dict[str, Tensor]:
+        """The loss of the batch of a slot of this step, and what it is made of."""
         config = self.config
         network = at_size(self.network, batch.frames.shape[-1])
+        # Which blocks are left out depends on step and slot alone, whatever this process ran before.
+        torch.manual_seed(int(np.random.default_rng([config.seed, self.step, slot, 2]).integers(2**63)))
         features = encode_frames(network, batch, config.checkpointing)
         losses = batch_losses(network, batch, features, interaction, config.focal_alpha, config.checkpointing)
         weight = config.stage(self.step).affinity

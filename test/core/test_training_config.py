@@ -56,6 +56,8 @@ def test_three_lines_are_enough(tmp_path: Path) -> None:
         ({"optimizer": "sgd"}, "optimizer is 'sgd'; allowed: adamw, muon"),
         ({"optimizer": "muon"}, "must be 1 with optimizer muon"),
         ({"model": "sam3"}, "model is 'sam3'"),
+        ({"drop_path": 1}, "drop_path is 1.0; allowed: 0 to below 1"),
+        ({"mosaics": -0.1}, "mosaics is -0.1; allowed: 0 to below 1"),
         ({"checkpointing": "often"}, "checkpointing is 'often'; allowed: true or false"),
     ],
 )

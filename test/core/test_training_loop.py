@@ -282,13 +282,39 @@ def test_the_loss_of_a_late_frame_reaches_the_memory_of_the_first(config: Traini
 def test_activations_computed_again_give_the_same_gradients(settings: dict[str, Any]) -> None:
     gradients = []
     for checkpointing in (False, True):
-        config = load_config(None, settings | {"checkpointing": checkpointing, "precision": "float32"})
+        changed = {"checkpointing": checkpointing, "precision": "float32", "drop_path": 0}
+        config = load_config(None, settings | changed)
         run = TrainingRun(config, ProcessGroup("cpu"))
         run.step = 6
         run.advance({slot: clip_batch(config, (6, slot)) for slot in range(2)})
         gradients.append([p.grad for p in run.network.parameters()])
     for kept, again in zip(*gradients, strict=True):
         torch.testing.assert_close(again, kept, rtol=1e-4, atol=1e-6)
+
+
+def test_blocks_are_left_out_of_training_alone(settings: dict[str, Any]) -> None:
+    run = TrainingRun(load_config(None, settings | {"drop_path": 0.5}), ProcessGroup("cpu"))
+    trunk, average = run.network.image_encoder.trunk, run.average.module.image_encoder.trunk
+    pixels = torch.rand(1, 3, SIZE, SIZE).expand(32, -1, -1, -1)
+    with torch.no_grad():
+        first, *_, last = trunk(pixels)
+        assert len(first.unique(dim=0)) == 1, "the first block is always there"
+        assert len(last.unique(dim=0)) > 8
+        assert len(average(pixels)[-1].unique(dim=0)) == 1, "what is validated and kept is whole"
+        block = trunk.blocks[-1]
+        x = torch.rand(1, 4, 4, 32).expand(2000, -1, -1, -1)
+        assert len(block(x, 0.5).unique(dim=0)) == 4, "either branch is there or not"
+
+
+def test_which_blocks_are_left_out_depends_on_the_step_alone(settings: dict[str, Any]) -> None:
+    config = load_config(None, settings | {"drop_path": 0.5})
+    values = []
+    for before in (0, 1):
+        run = TrainingRun(config, ProcessGroup("cpu"))
+        run.step = 6
+        torch.rand(before)
+        values.append(run.advance({slot: clip_batch(config, (6, slot)) for slot in range(2)}).values)
+    assert values[0] == values[1]
 
 
 def test_accumulated_batches_are_other_clips_of_the_same_shapes(settings: dict[str, Any]) -> None:
