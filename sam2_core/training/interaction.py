@@ -22,4 +22,6 @@ def draw_interaction(shape: BatchShape, known: Tensor, rng: np.random.Generator)
     possible = np.flatnonzero(known.any(dim=1).cpu().numpy())
     count = min(int(rng.integers(0, shape.corrected_frames, endpoint=True)), len(possible))
     corrected = rng.choice(possible, size=count, replace=False)
-    return Interaction(first, frozenset(corrected.tolist()), shape.corrections, rng)
+    return Interaction(
+        first, frozenset(corrected.tolist()), shape.corrections, shape.lasting_corrections, rng
+    )

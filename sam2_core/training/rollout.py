@@ -1,7 +1,8 @@
 """Runs the network over clips as the tracker would, with a simulated user, keeping gradients.
 
-Memory follows the paper: a frame reads the conditioning frame (the first one here) and the six frames
-before it, and the pointers of up to sixteen frames. All objects of all clips form one batch.
+Memory follows the paper: a frame reads the conditioning frames (the first one, and those whose corrections
+last) and the six frames before it, and the pointers of up to sixteen frames. All objects of all clips form
+one batch.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Interaction:
     first: str  # "click", "box" or "mask", on the first frame
     corrected: frozenset[int] = frozenset()  # frames whose objects are corrected
     corrections: int = 1  # clicks for each object there, one after another
+    lasting: bool = False  # whether corrected frames become conditioning frames, which are read from then on
     rng: np.random.Generator | None = None  # None: clicks go to the middle and boxes are exact
 
 
@@ -116,6 +118,7 @@ class Rollout:
         self._device = batch.frames.device
         self._size = network.config.image_size
         self._memories: list[_Memory] = []
+        self._conditioning = [0]
         self._points = torch.empty(0)
         self._labels = torch.empty(0)
 
@@ -146,9 +149,12 @@ class Rollout:
         predictions = self._decode(t, conditioned, features, None)
         if self._network.config.second_look and self._points.shape[1] == 1:
             predictions += self._decode(t, conditioned, features, predictions[-1])
-        for _ in range(self._interaction.corrections if t in self._interaction.corrected else 0):
-            self._add_corrections(t, predictions[-1])
-            predictions += self._decode(t, conditioned, features, predictions[-1])
+        if t in self._interaction.corrected:
+            for _ in range(self._interaction.corrections):
+                self._add_corrections(t, predictions[-1])
+                predictions += self._decode(t, conditioned, features, predictions[-1])
+            if t and self._interaction.lasting:
+                self._conditioning.append(t)
         if not last:
             self._remember(embedding, predictions[-1], prompted=self._points.shape[1] > 0)
         return predictions
@@ -206,12 +212,14 @@ class Rollout:
         self._memories.append(_Memory(memory, pointer))
 
     def _read_memory(self, t: int) -> MemoryTokens:
-        """Frame 0 in the conditioning row, then the recent frames, newest first; pointers likewise."""
-        config = self._network.config
-        map_frames = [0, *range(t - 1, max(0, t - config.num_memories), -1)]
-        pointer_frames = [0, *range(t - 1, max(0, t - config.max_pointers), -1)]
+        """Conditioning frames in their row, then the recent frames, newest first; pointers likewise."""
+        config, conditioning = self._network.config, self._conditioning
+        recent = [frame for frame in range(t - 1, 0, -1) if frame not in conditioning]
+        seen = [frame for frame in recent if t - frame < config.num_memories]
+        map_frames = conditioning + seen
+        pointer_frames = conditioning + [frame for frame in recent if t - frame < config.max_pointers]
         count = len(self._memories[0].pointer)
-        rows = torch.tensor([config.num_memories - 1, *(t - 1 - frame for frame in map_frames[1:])])
+        rows = torch.tensor([config.num_memories - 1] * len(conditioning) + [t - 1 - frame for frame in seen])
         offsets = torch.tensor([float(t - frame) for frame in pointer_frames])
         return MemoryTokens(
             maps=torch.stack([self._memories[frame].map for frame in map_frames], dim=1),
