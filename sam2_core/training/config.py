@@ -93,8 +93,8 @@ class TrainingConfig:
     decay_steps: int = 0
     weight_decay: float = 0.1
     gradient_clip: float = 0.1  # largest norm of the whole gradient
-    drop_path: float = 0.1  # how often the deepest block of the encoder's trunk is left out; linear in depth
-    mosaics: float = 0.1  # share of the clips of several frames that become a mosaic of four of themselves
+    drop_path: float = 0.0  # how often the deepest block of the encoder's trunk is left out; linear in depth
+    mosaics: float = 0.0  # share of the clips of several frames that become a mosaic of four of themselves
     focal_alpha: float = 0.25  # weight of the objects' pixels in the focal loss, 1 - alpha of the others
     ema_decay: float = 0.99  # of the moving average of the weights, which is what is validated and kept
     precision: str = "bfloat16"  # of the heavy stages; or float32

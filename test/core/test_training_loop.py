@@ -82,6 +82,8 @@ def settings(tiny: str, pool: Path, tmp_path: Path) -> dict[str, Any]:
         ],
         "warmup_steps": 1,
         "gradient_clip": 1.0,
+        "drop_path": 0.1,
+        "mosaics": 0.1,
         "ema_decay": 0.9,
         "validation_clips": 2,
         "validate_every": 8,
