@@ -87,14 +87,14 @@ def attend_in_blocks(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return torch.cat(blocks, dim=-2)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, dropout: float = 0.0) -> Tensor:
     """Attention over `[B, heads, L, D]` of equal widths, by whatever is fastest.
 
-    `mask` is True where a key may be read, or added to the scores.
+    `mask` is True where a key may be read, or added to the scores. `dropout` of the weights are left out.
     """
     if mask is None and infers_on_cpu(q) and q.dtype == torch.bfloat16 and not fuses_bfloat16():
         return attend_in_blocks(q, k, v)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
 
 
 class Attention(nn.Module):
@@ -116,6 +116,7 @@ class Attention(nn.Module):
         inner_dim = inner_dim or dim
         key_dim = key_dim or dim
         self.heads = heads
+        self.dropout = nn.Dropout(0.0)  # of the weights, in training
         self.q_proj = self.linear(dim, inner_dim)
         self.k_proj = self.linear(key_dim, inner_dim)
         self.v_proj = self.linear(key_dim, inner_dim)
@@ -127,7 +128,8 @@ class Attention(nn.Module):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
         """Attention over projected `[B, heads, L, D]`; `mask` is True where a key may be read, or added."""
-        return self.out_proj(attention(q, k, v, mask).transpose(1, 2).flatten(2))
+        dropout = self.dropout.p if self.training else 0.0
+        return self.out_proj(attention(q, k, v, mask, dropout).transpose(1, 2).flatten(2))
 
 
 class ObjectAttention(Attention):

@@ -60,7 +60,10 @@ class MemoryCrossAttention(Attention):
 
 
 class MemoryAttentionLayer(nn.Module):
-    """Self-attention, cross-attention to the memory, MLP; each after a norm, each added."""
+    """Self-attention, cross-attention to the memory, MLP; each after a norm, each added.
+
+    In training `dropout` leaves out some of what is added, and of the MLP's hidden activations.
+    """
 
     def __init__(self, config: Sam2Config) -> None:
         super().__init__()
@@ -72,6 +75,7 @@ class MemoryAttentionLayer(nn.Module):
         self.norm1 = nn.LayerNorm(dim)
         self.norm2 = nn.LayerNorm(dim)
         self.norm3 = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(0.0)
 
     def forward(
         self, x: Tensor, keys: Tensor, values: Tensor, cos: Tensor, sin: Tensor, readable: Tensor | None
@@ -82,14 +86,15 @@ class MemoryAttentionLayer(nn.Module):
     def look(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """The first half, the self-attention, which reads no memory yet."""
         length = x.shape[1]
-        return x + self.self_attn(self.norm1(x), cos[:length], sin[:length])
+        return x + self.dropout(self.self_attn(self.norm1(x), cos[:length], sin[:length]))
 
     def read(
         self, x: Tensor, keys: Tensor, values: Tensor, cos: Tensor, sin: Tensor, readable: Tensor | None
     ) -> Tensor:
         """The second half, of what `look` gave."""
-        x = x + self.cross_attn_image(self.norm2(x), keys, values, cos, sin, readable)
-        return x + self.linear2(F.relu(self.linear1(self.norm3(x)), inplace=True))
+        x = x + self.dropout(self.cross_attn_image(self.norm2(x), keys, values, cos, sin, readable))
+        hidden = F.relu(self.linear1(self.norm3(x)), inplace=True)
+        return x + self.dropout(self.linear2(self.dropout(hidden)))
 
 
 class MemoryAttention(nn.Module):
@@ -109,6 +114,18 @@ class MemoryAttention(nn.Module):
         cos, sin = rotary_tables(config.hidden_dim, config.embedding_size)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
+
+    @property
+    def dropout(self) -> float:
+        """How much of its layers' activations and attention weights is left out in training."""
+        rate: float = cast(MemoryAttentionLayer, self.layers[0]).dropout.p
+        return rate
+
+    @dropout.setter
+    def dropout(self, rate: float) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = rate
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, maps: int, readable: Tensor | None) -> Tensor:
         """Conditions `x` `[1 or N, L, C]` on N objects' memories.

@@ -17,7 +17,7 @@ from sam2_core.training.pool import FAMILIES
 FIRST_PROMPTS = ("click", "box", "mask")
 _CHOICES = {
     "optimizer": ("adamw", "muon"),
-    "schedule": ("cosine", "linear"),
+    "schedule": ("cosine", "linear", "rsqrt"),
     "precision": ("bfloat16", "float32"),
     "rendered": ("", *FAMILIES),
 }
@@ -52,6 +52,7 @@ class BatchShape:
     prompts: dict[str, float] = field(  # probability of each kind of first prompt, summing to 1
         default_factory=lambda: {"mask": 0.5, "click": 0.25, "box": 0.25}
     )
+    prompted_frames: int = 2  # at most so many frames, the first among them, are prompted before tracking
     repeats: int = 1  # how often each object stands in the batch, prompted anew; decoding is cheap
     corrected_frames: int = 2  # at most so many frames of a clip are corrected
     corrections: int = 7  # clicks on a frame that is corrected, each after an answer of the model
@@ -89,11 +90,12 @@ class TrainingConfig:
     encoder_rate: float = 0.6  # learning rate of the image encoder, as a share of the others'
     layer_decay: float = 0.9  # every layer of the encoder's trunk learns so much slower than the next one
     warmup_steps: int = 50  # the learning rate rises linearly from zero
-    schedule: str = "cosine"  # down to a tenth; or linear: constant, then down to zero in decay_steps
-    decay_steps: int = 0
+    schedule: str = "cosine"  # or linear or rsqrt, see learning_rate
+    decay_steps: int = 0  # at the end of a run whose schedule is linear or rsqrt
     weight_decay: float = 0.1
     gradient_clip: float = 0.1  # largest norm of the whole gradient
     drop_path: float = 0.0  # how often the deepest block of the encoder's trunk is left out; linear in depth
+    dropout: float = 0.0  # of memory attention's activations and attention weights
     mosaics: float = 0.0  # share of the clips of several frames that become a mosaic of four of themselves
     focal_alpha: float = 0.25  # weight of the objects' pixels in the focal loss, 1 - alpha of the others
     ema_decay: float = 0.99  # of the moving average of the weights, which is what is validated and kept
@@ -124,13 +126,21 @@ class TrainingConfig:
         raise ValueError(f"the run has {self.steps} steps; there is no step {step + self.steps}")
 
     def learning_rate(self, step: int) -> float:
-        """Warm-up, then what the schedule says. A linear run can be cut short by moving the decay forward."""
-        rising = min(1.0, (step + 1) / max(self.warmup_steps, 1))
+        """Warm-up, then what the schedule says.
+
+        ``cosine`` falls to a tenth. ``linear`` is constant, ``rsqrt`` falls with the reciprocal square root
+        of the step (Zhai et al. 2022, section 3.5; its timescale is the warm-up); both fall to zero in the
+        last ``decay_steps``, and can be cut short by moving those forward.
+        """
+        warmup = max(self.warmup_steps, 1)
+        rising = min(1.0, (step + 1) / warmup)
         if self.schedule == "cosine":
             cosine = (1 + math.cos(math.pi * step / self.steps)) / 2
             falling = _FINAL_SHARE + (1 - _FINAL_SHARE) * cosine
         else:
             falling = min(1.0, (self.steps - step) / max(self.decay_steps, 1))
+            if self.schedule == "rsqrt":
+                falling *= min(1.0, math.sqrt(warmup / (step + 1)))
         return self.stage(step).learning_rate * rising * falling
 
 
@@ -187,7 +197,7 @@ def _faults(config: TrainingConfig) -> Iterator[str]:
             yield from _shape_faults(shape)
     if min(config.validate_every, config.checkpoint_every) < 1 or config.workers < 0:
         yield "validate_every and checkpoint_every must be 1 or more, workers 0 or more"
-    for name in ("drop_path", "mosaics"):
+    for name in ("drop_path", "dropout", "mosaics"):
         if not 0 <= getattr(config, name) < 1:
             yield f"{name} is {getattr(config, name)}; allowed: 0 to below 1"
     if not 0 < config.smallest_object < 1:
@@ -202,8 +212,9 @@ def _shape_faults(shape: BatchShape) -> Iterator[str]:
         yield f"the probabilities of prompts must sum to 1: {shape.prompts}"
     if shape.frames == 1 and shape.prompts.get("mask"):
         yield "a clip of one frame cannot have a mask as its prompt: there is nothing left to predict"
-    if min(shape.frames, shape.clips, shape.objects, shape.repeats, shape.corrections) < 1:
-        yield "frames, clips, objects, repeats and corrections must be 1 or more"
+    counts = ("frames", "clips", "objects", "prompted_frames", "repeats", "corrections")
+    if min(getattr(shape, name) for name in counts) < 1:
+        yield f"{', '.join(counts[:-1])} and {counts[-1]} must be 1 or more"
     if shape.corrected_frames < 0:
         yield f"corrected_frames is {shape.corrected_frames}; allowed: 0 or more"
     if shape.image_size < 0 or shape.image_size % 32:

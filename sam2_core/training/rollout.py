@@ -1,8 +1,8 @@
 """Runs the network over clips as the tracker would, with a simulated user, keeping gradients.
 
-Memory follows the paper: a frame reads the conditioning frames (the first one, and those whose corrections
-last) and the six frames before it, and the pointers of up to sixteen frames. All objects of all clips form
-one batch.
+Memory follows the paper: a frame reads the conditioning frames (those that were prompted before any was
+tracked, and those whose corrections last) and the six frames before it, and the pointers of up to sixteen
+frames. All objects of all clips form one batch.
 """
 
 from __future__ import annotations
@@ -37,10 +37,11 @@ _Result = TypeVar("_Result")
 class Interaction:
     """What the simulated user does with a clip."""
 
-    first: str  # "click", "box" or "mask", on the first frame
+    first: str  # "click", "box" or "mask", on every prompted frame
     corrected: frozenset[int] = frozenset()  # frames whose objects are corrected
     corrections: int = 1  # clicks for each object there, one after another
     lasting: bool = False  # whether corrected frames become conditioning frames, which are read from then on
+    prompted: tuple[int, ...] = (0,)  # frames that are prompted before any is tracked, 0 first
     rng: np.random.Generator | None = None  # None: clicks go to the middle and boxes are exact
 
 
@@ -117,31 +118,34 @@ class Rollout:
         self._checkpointing = checkpointing
         self._device = batch.frames.device
         self._size = network.config.image_size
-        self._memories: list[_Memory] = []
-        self._conditioning = [0]
+        self._memories: dict[int, _Memory] = {}  # by frame
+        self._conditioning = list(interaction.prompted)
         self._points = torch.empty(0)
         self._labels = torch.empty(0)
 
     def run(self) -> list[Prediction]:
         """Every answer of the decoder in order; the last one of a frame is what the tracker would remember.
 
-        A corrected frame has two or more, a frame with a given mask has none.
+        Prompted frames come before all others. A corrected frame has two answers or more, a frame with a
+        given mask has none.
         """
         frames, clips = self._batch.frames.shape[:2]
+        prompted = self._interaction.prompted
+        order = [*prompted, *(t for t in range(frames) if t not in prompted)]
         predictions: list[Prediction] = []
-        for t in range(frames):
+        for t in order:
             on_frame = self._features[self._batch.clip_of_object + t * clips]
-            if t == 0 and self._interaction.first == "mask":
-                self._remember_given_mask(on_frame)
-                continue
-            predictions.extend(self._frame(t, on_frame, last=t == frames - 1))
+            if t in prompted and self._interaction.first == "mask":
+                self._remember_given_mask(t, on_frame)
+            else:
+                predictions.extend(self._frame(t, on_frame, last=t == order[-1]))
         return predictions
 
     def _frame(self, t: int, features: ImageFeatures, last: bool) -> list[Prediction]:
         embedding = features.embedding.float()
-        if t == 0:
+        if t in self._interaction.prompted:
             conditioned = self._network.without_memory(embedding)
-            self._points, self._labels = self._first_prompt()
+            self._points, self._labels = self._first_prompt(t)
         else:
             conditioned = self._attend(embedding, self._read_memory(t))
             self._points = embedding.new_zeros(len(embedding), 0, 2)
@@ -153,10 +157,10 @@ class Rollout:
             for _ in range(self._interaction.corrections):
                 self._add_corrections(t, predictions[-1])
                 predictions += self._decode(t, conditioned, features, predictions[-1])
-            if t and self._interaction.lasting:
+            if self._interaction.lasting and t not in self._conditioning:
                 self._conditioning.append(t)
         if not last:
-            self._remember(embedding, predictions[-1], prompted=self._points.shape[1] > 0)
+            self._remember(t, embedding, predictions[-1], prompted=self._points.shape[1] > 0)
         return predictions
 
     def _attend(self, embedding: Tensor, memory: MemoryTokens) -> Tensor:
@@ -192,16 +196,16 @@ class Rollout:
         # The candidates are still there for whoever asks for them.
         return [candidates, single] if points == 1 else [single]
 
-    def _remember(self, embedding: Tensor, prediction: Prediction, prompted: bool) -> None:
+    def _remember(self, t: int, embedding: Tensor, prediction: Prediction, prompted: bool) -> None:
         logits, pointer = prediction.best()
         score = prediction.score
         seen = torch.where((score > 0)[:, None, None], logits, NO_OBJECT_LOGIT)
         memory = self._network.encode_memory(embedding, seen[:, None], score, binarize=prompted)
-        self._memories.append(_Memory(memory, self._network.hide_pointer(pointer, score)))
+        self._memories[t] = _Memory(memory, self._network.hide_pointer(pointer, score))
 
-    def _remember_given_mask(self, features: ImageFeatures) -> None:
+    def _remember_given_mask(self, t: int, features: ImageFeatures) -> None:
         embedding = features.embedding.float()
-        mask = self._batch.masks[0][:, None].float()
+        mask = self._batch.masks[t][:, None].float()
         decoded = self._network.decode_masks(
             embedding, features.skip4.float(), features.skip8.float(), self._network.encode_mask_prompt(mask)
         )
@@ -209,15 +213,16 @@ class Rollout:
         score = torch.full_like(decoded.score, MASK_SCORE)
         memory = self._network.encode_memory(embedding, logits, score, binarize=True)
         pointer = self._network.hide_pointer(decoded.pointers[:, 0], decoded.score)
-        self._memories.append(_Memory(memory, pointer))
+        self._memories[t] = _Memory(memory, pointer)
 
     def _read_memory(self, t: int) -> MemoryTokens:
-        """Conditioning frames in their row, then the recent frames, newest first; pointers likewise."""
+        """Conditioning frames in their row, then the recent frames, newest first; pointers of past ones."""
         config, conditioning = self._network.config, self._conditioning
         recent = [frame for frame in range(t - 1, 0, -1) if frame not in conditioning]
         seen = [frame for frame in recent if t - frame < config.num_memories]
         map_frames = conditioning + seen
-        pointer_frames = conditioning + [frame for frame in recent if t - frame < config.max_pointers]
+        pointer_frames = [frame for frame in conditioning if frame < t]
+        pointer_frames += [frame for frame in recent if t - frame < config.max_pointers]
         count = len(self._memories[0].pointer)
         rows = torch.tensor([config.num_memories - 1] * len(conditioning) + [t - 1 - frame for frame in seen])
         offsets = torch.tensor([float(t - frame) for frame in pointer_frames])
@@ -228,9 +233,9 @@ class Rollout:
             offsets=offsets.to(self._device).expand(count, -1),
         )
 
-    def _first_prompt(self) -> tuple[Tensor, Tensor]:
-        """Points [N, P, 2] in pixels and labels [N, P] of the first prompts."""
-        masks, rng = self._truth(0), self._interaction.rng
+    def _first_prompt(self, t: int) -> tuple[Tensor, Tensor]:
+        """Points [N, P, 2] in pixels and labels [N, P] of the prompts that a frame begins with."""
+        masks, rng = self._truth(t), self._interaction.rng
         if self._interaction.first == "box":
             boxes = torch.tensor([loose_box(mask, rng) for mask in masks]).view(-1, 2, 2)
             labels = torch.tensor([[2, 3]]).expand(len(masks), -1)

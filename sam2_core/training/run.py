@@ -81,6 +81,7 @@ def at_size(network: Sam2Network, size: int) -> Sam2Network:
     resized = Sam2Network(replace(network.config, image_size=size)).to(network.device)
     resized.precision = network.precision
     resized.image_encoder.trunk.drop_path = network.image_encoder.trunk.drop_path
+    resized.memory_attention.dropout = network.memory_attention.dropout
     resized.train(network.training)
     for name, module in resized.named_modules():
         module._parameters = network.get_submodule(name)._parameters
@@ -100,6 +101,7 @@ class TrainingRun:
         initialise(self.network)
         self.network.precision = "bfloat16" if config.precision == "bfloat16" else "float32"
         self.network.image_encoder.trunk.drop_path = config.drop_path
+        self.network.memory_attention.dropout = config.dropout
         self.affinity = AffinityHead(self.network.config)
         self.network.to(group.device)
         self.affinity.to(group.device)
@@ -146,13 +148,13 @@ class TrainingRun:
     def interaction(self, step: int, slot: int, batch: ClipBatch) -> Interaction:
         """How the simulated user treats a batch; the same one whenever asked."""
         rng = np.random.default_rng([self.config.seed, step, slot, 1])
-        return draw_interaction(self.config.stage(step).slots[slot], batch.known, rng)
+        return draw_interaction(self.config.stage(step).slots[slot], batch, rng)
 
     def _terms(self, slot: int, batch: ClipBatch, interaction: Interaction) -> dict[str, Tensor]:
         """The loss of the batch of a slot of this step, and what it is made of."""
         config = self.config
         network = at_size(self.network, batch.frames.shape[-1])
-        # Which blocks are left out depends on step and slot alone, whatever this process ran before.
+        # What is left out at random depends on step and slot alone, whatever this process ran before.
         torch.manual_seed(int(np.random.default_rng([config.seed, self.step, slot, 2]).integers(2**63)))
         features = encode_frames(network, batch, config.checkpointing)
         losses = batch_losses(network, batch, features, interaction, config.focal_alpha, config.checkpointing)

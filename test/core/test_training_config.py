@@ -57,6 +57,8 @@ def test_three_lines_are_enough(tmp_path: Path) -> None:
         ({"optimizer": "muon"}, "must be 1 with optimizer muon"),
         ({"model": "sam3"}, "model is 'sam3'"),
         ({"drop_path": 1}, "drop_path is 1.0; allowed: 0 to below 1"),
+        ({"dropout": 1.5}, "dropout is 1.5; allowed: 0 to below 1"),
+        ({"stages": [{"batches": [{"prompted_frames": 0}]}]}, "prompted_frames, .* must be 1 or more"),
         ({"mosaics": -0.1}, "mosaics is -0.1; allowed: 0 to below 1"),
         ({"checkpointing": "often"}, "checkpointing is 'often'; allowed: true or false"),
     ],
@@ -80,6 +82,10 @@ def test_the_schedules() -> None:
     linear = load_config(None, DATA | {"stages": stages, "schedule": "linear", "decay_steps": 20})
     assert linear.learning_rate(60) == 1.0
     assert linear.learning_rate(90) == pytest.approx(0.5)
+    given = {"stages": stages, "schedule": "rsqrt", "warmup_steps": 10, "decay_steps": 20}
+    rsqrt = load_config(None, DATA | given)
+    assert [rsqrt.learning_rate(step) for step in (4, 9, 39)] == pytest.approx([0.5, 1.0, 0.5])
+    assert rsqrt.learning_rate(90) == pytest.approx(0.5 * math.sqrt(10 / 91))
 
 
 def test_earlier_layers_learn_slower_and_norms_do_not_decay() -> None:

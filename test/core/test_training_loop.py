@@ -29,7 +29,7 @@ from sam2_core.training.initialisation import begin_with, initialise
 from sam2_core.training.pool import render_shard
 from sam2_core.training.processes import ProcessGroup
 from sam2_core.training.rollout import Interaction, Rollout, encode_frames
-from sam2_core.training.run import TrainingRun, batch_losses
+from sam2_core.training.run import TrainingRun, at_size, batch_losses
 from sam2_core.training.train import train
 
 SIZE = 64
@@ -83,6 +83,7 @@ def settings(tiny: str, pool: Path, tmp_path: Path) -> dict[str, Any]:
         "warmup_steps": 1,
         "gradient_clip": 1.0,
         "drop_path": 0.1,
+        "dropout": 0.1,
         "mosaics": 0.1,
         "ema_decay": 0.9,
         "validation_clips": 2,
@@ -308,8 +309,30 @@ def test_blocks_are_left_out_of_training_alone(settings: dict[str, Any]) -> None
         assert len(block(x, 0.5).unique(dim=0)) == 4, "either branch is there or not"
 
 
-def test_which_blocks_are_left_out_depends_on_the_step_alone(settings: dict[str, Any]) -> None:
-    config = load_config(None, settings | {"drop_path": 0.5})
+def test_dropout_is_of_memory_attention_in_training_alone(settings: dict[str, Any]) -> None:
+    run = TrainingRun(load_config(None, settings | {"dropout": 0.5, "drop_path": 0}), ProcessGroup("cpu"))
+    repeatable = []
+    for network in (run.network, at_size(run.network, SIZE // 2), run.average.module):
+        network.precision = "float32"
+        side = network.config.embedding_size
+        memory = MemoryTokens(
+            maps=torch.rand(1, 1, network.config.memory_dim, side, side),
+            rows=torch.zeros(1, 1, dtype=torch.long),
+            pointers=torch.rand(1, 1, network.config.hidden_dim),
+            offsets=torch.ones(1, 1),
+        )
+        embedding = torch.rand(1, network.config.hidden_dim, side, side)
+        with torch.no_grad():
+            first, again = (network.attend_memory(embedding, memory) for _ in range(2))
+        repeatable.append(torch.equal(first, again))
+    assert repeatable == [False, False, True], "what is validated and kept is whole"
+    with torch.no_grad():
+        first, again = (encode_frames(run.network, clip_batch(run.config)).embedding for _ in range(2))
+    assert torch.equal(first, again)
+
+
+def test_what_is_left_out_depends_on_the_step_alone(settings: dict[str, Any]) -> None:
+    config = load_config(None, settings | {"drop_path": 0.5, "dropout": 0.5})
     values = []
     for before in (0, 1):
         run = TrainingRun(config, ProcessGroup("cpu"))

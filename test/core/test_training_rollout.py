@@ -9,13 +9,24 @@ from numpy.typing import NDArray
 
 from sam2_core.model import Sam2Network, load_network
 from sam2_core.simulated_user import correction_click, first_click
-from sam2_core.tracking import MaskPrompt, ObjectResult, PointPrompt, StreamingTracker, TrackerOptions
+from sam2_core.tracking import (
+    MaskPrompt,
+    ObjectResult,
+    PointPrompt,
+    StreamingTracker,
+    TrackerOptions,
+    VideoSegmenter,
+)
 from sam2_core.training.batches import ClipBatch, collate
 from sam2_core.training.clip import Clip
+from sam2_core.training.config import BatchShape
+from sam2_core.training.interaction import draw_interaction
 from sam2_core.training.pool import FAMILIES
 from sam2_core.training.rollout import Interaction, Rollout, encode_frames
 
 FRAMES, SIZE, CORRECTED = 7, 320, 2
+LONG, LATER = 16, 5
+"""Frames of a clip that all pointers reach over, and the second of its frames that are prompted."""
 
 
 @pytest.fixture(scope="module")
@@ -25,17 +36,37 @@ def network() -> Sam2Network:
     return loaded
 
 
+def rendered(frames: int) -> Clip:
+    scene = FAMILIES["plain"](3, frames=frames, size=(SIZE, SIZE), family="train")
+    masks = np.stack([labels == 1 for labels in scene.labels])[:, None]
+    assert masks[:FRAMES].any(axis=(1, 2, 3)).all()
+    return Clip(np.stack(scene.frames), masks, np.ones((frames, 1), bool))
+
+
 @pytest.fixture(scope="module")
 def clip() -> Clip:
-    scene = FAMILIES["plain"](3, frames=FRAMES, size=(SIZE, SIZE), family="train")
-    masks = np.stack([labels == 1 for labels in scene.labels])[:, None]
-    assert masks.any(axis=(1, 2, 3)).all()
-    return Clip(np.stack(scene.frames), masks, np.ones((FRAMES, 1), bool))
+    return rendered(FRAMES)
 
 
 @pytest.fixture(scope="module")
 def batch(clip: Clip) -> ClipBatch:
     return collate([clip])
+
+
+class ClipFrames:
+    """The frames of a clip as those of a video."""
+
+    def __init__(self, clip: Clip) -> None:
+        self._clip = clip
+
+    def __len__(self) -> int:
+        return len(self._clip.frames)
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        return self._clip.frames[index]
+
+    def stamp(self, index: int) -> int:
+        return index
 
 
 def trained(
@@ -47,6 +78,10 @@ def trained(
     return {answer.frame: answer.best()[0][0].numpy() for answer in answers}
 
 
+def first_prompt(kind: str, mask: NDArray[np.bool_]) -> MaskPrompt | PointPrompt:
+    return MaskPrompt(mask) if kind == "mask" else PointPrompt([first_click(mask, None)], [1])
+
+
 def tracked(
     network: Sam2Network, clip: Clip, first: str, corrected: bool, lasting: bool
 ) -> dict[int, NDArray[np.float32]]:
@@ -56,8 +91,7 @@ def tracked(
         results = tracker.track(frame, t).objects
         result: ObjectResult
         if t == 0:
-            prompt = MaskPrompt(mask) if first == "mask" else PointPrompt([first_click(mask, None)], [1])
-            result = tracker.add_prompt(prompt)
+            result = tracker.add_prompt(first_prompt(first, mask))
         else:
             (result,) = results
         if corrected and t == CORRECTED:
@@ -74,8 +108,23 @@ def test_a_clip_is_seen_as_the_tracker_sees_it(
 ) -> None:
     interaction = Interaction(first, frozenset({CORRECTED} if corrected else ()), lasting=lasting)
     answers = trained(network, batch, interaction)
-    found = tracked(network, clip, first, corrected, lasting)
     assert sorted(answers) == [t for t in range(FRAMES) if t or first == "click"]
+    check_same(answers, tracked(network, clip, first, corrected, lasting))
+
+
+@pytest.mark.parametrize("first", ["click", "mask"])
+def test_two_prompted_frames_are_seen_as_in_a_video(network: Sam2Network, first: str) -> None:
+    clip = rendered(LONG)
+    answers = trained(network, collate([clip]), Interaction(first, prompted=(0, LATER)))
+    assert sorted(answers) == [t for t in range(LONG) if t not in (0, LATER) or first == "click"]
+
+    segmenter = VideoSegmenter(network, ClipFrames(clip))
+    for t in (0, LATER):
+        segmenter.add_prompt(t, first_prompt(first, clip.masks[t, 0]), object_id=1)
+    check_same(answers, {t: result.objects[0].logits for t, result in segmenter.propagate()})
+
+
+def check_same(answers: dict[int, NDArray[np.float32]], found: dict[int, NDArray[np.float32]]) -> None:
     for t, logits in answers.items():
         if found[t].max() <= -1024:
             continue  # called hidden: training has the logits nevertheless
@@ -91,3 +140,27 @@ def test_a_lasting_correction_is_read_for_longer(network: Sam2Network, batch: Cl
     )
     np.testing.assert_array_equal(brief[CORRECTED], lasting[CORRECTED])
     assert np.abs(brief[FRAMES - 1] - lasting[FRAMES - 1]).mean() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("hidden", "unknown", "allowed"),
+    [
+        ((), (), {1, 2, 3, 4, 5, 6}),
+        ((2, 3), (4, 5), {1, 6}),  # only frames that show the object
+        ((), (1, 2, 3, 4, 5), set()),  # the one frame that is left is there to be tracked
+    ],
+)
+def test_up_to_so_many_frames_are_prompted(
+    clip: Clip, hidden: tuple[int, ...], unknown: tuple[int, ...], allowed: set[int]
+) -> None:
+    masks, known = clip.masks.copy(), clip.known.copy()
+    masks[[*hidden, *unknown]] = False
+    known[[*unknown]] = False
+    batch = collate([Clip(clip.frames, masks, known)])
+    drawn = [
+        draw_interaction(BatchShape(prompted_frames=3), batch, np.random.default_rng(seed)).prompted
+        for seed in range(100)
+    ]
+    assert all(prompted[0] == 0 and len({*prompted}) == len(prompted) for prompted in drawn)
+    assert {len(prompted) for prompted in drawn} == set(range(1, min(3, 1 + len(allowed)) + 1))
+    assert {frame for prompted in drawn for frame in prompted[1:]} == allowed
