@@ -1,8 +1,9 @@
-"""Fine-tuning the bundled model on a small folder, as a user would: minutes."""
+"""Training as users do: fine-tuning the bundled model on a small folder; the paper's training. Minutes."""
 
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -16,12 +17,14 @@ from sam2_core.model import load_network
 from sam2_core.tracking import PointPrompt, StreamingTracker
 from sam2_core.training.datasets.folders import FolderSource
 
-BUNDLED = Path(__file__).parents[2] / "sam2_core" / "weights" / "sam2_pico.safetensors"
+CORE = Path(__file__).parents[2] / "sam2_core"
+BUNDLED = CORE / "weights" / "sam2_pico.safetensors"
 SIZE = 128
 
 
-def run(tool: str, *options: str | Path | int) -> None:
-    subprocess.run([sys.executable, "-m", f"sam2_core.tools.{tool}", *map(str, options)], check=True)
+def run(tool: str, *options: str | Path | int, folder: Path | None = None) -> None:
+    command = [sys.executable, "-m", f"sam2_core.tools.{tool}", *map(str, options)]
+    subprocess.run(command, check=True, cwd=folder)
 
 
 @pytest.mark.slow
@@ -57,3 +60,20 @@ def test_the_fine_tuned_model_beats_the_one_it_started_from(tmp_path: Path) -> N
     tracker.track(video.image(0), stamp=0)
     tracker.add_prompt(PointPrompt(points=[[64, 64]], labels=[1]), label="thing")
     assert len(tracker.track(video.image(1), stamp=1).objects) == 1
+
+
+@pytest.mark.slow
+def test_the_papers_training_takes_its_first_step(tmp_path: Path) -> None:
+    """On folders as SA-1B and SA-V are, with one batch of each in the place of 192."""
+    training_folders.sa_1b(tmp_path / "sa_1b", 2)
+    training_folders.sav(tmp_path / "sav_train", 2)
+    settings = yaml.safe_load((CORE / "training" / "configs" / "paper.yaml").read_text())
+    settings["stages"][0] |= {"steps": 1, "accumulate": 1}
+    (tmp_path / "one.yaml").write_text(yaml.safe_dump(settings | {"validation_clips": 1}))
+    run("train", "--config", "one.yaml", "--device", "cpu", "--out", "run", folder=tmp_path)
+
+    first, *_, last = (json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines())
+    assert first["step"] == 0
+    assert last["step"] == 1
+    assert math.isfinite(last["loss"])
+    assert load_network(checkpoint=tmp_path / "run/model.safetensors").config.name == settings["model"]
