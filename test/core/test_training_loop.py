@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -203,18 +204,24 @@ def test_a_run_from_random_weights_and_what_it_leaves_behind(
     assert board.Images("validation")[-1].height == SIZE // 2, "of the first stage"
 
 
+def one_memory(network: Sam2Network, fill: Callable[..., torch.Tensor]) -> MemoryTokens:
+    """One object's memory of one frame, its map and pointer filled by ``fill``."""
+    side = network.config.embedding_size
+    return MemoryTokens(
+        maps=fill(1, 1, network.config.memory_dim, side, side),
+        rows=torch.zeros(1, 1, dtype=torch.long),
+        pointers=fill(1, 1, network.config.hidden_dim),
+        offsets=torch.ones(1, 1),
+    )
+
+
 def test_memory_is_first_read_where_the_frame_looks(config: TrainingConfig) -> None:
     torch.manual_seed(0)
     network = Sam2Network(CONFIGS[config.model])
     initialise(network)
     side = network.config.embedding_size
     row, column = 1, 2
-    memory = MemoryTokens(
-        maps=torch.zeros(1, 1, network.config.memory_dim, side, side),
-        rows=torch.zeros(1, 1, dtype=torch.long),
-        pointers=torch.zeros(1, 1, network.config.hidden_dim),
-        offsets=torch.ones(1, 1),
-    )
+    memory = one_memory(network, torch.zeros)
     embedding = torch.randn(1, network.config.hidden_dim, side, side)
     with torch.no_grad():
         without = network.attend_memory(embedding, memory)
@@ -315,12 +322,7 @@ def test_dropout_is_of_memory_attention_in_training_alone(settings: dict[str, An
     for network in (run.network, at_size(run.network, SIZE // 2), run.average.module):
         network.precision = "float32"
         side = network.config.embedding_size
-        memory = MemoryTokens(
-            maps=torch.rand(1, 1, network.config.memory_dim, side, side),
-            rows=torch.zeros(1, 1, dtype=torch.long),
-            pointers=torch.rand(1, 1, network.config.hidden_dim),
-            offsets=torch.ones(1, 1),
-        )
+        memory = one_memory(network, torch.rand)
         embedding = torch.rand(1, network.config.hidden_dim, side, side)
         with torch.no_grad():
             first, again = (network.attend_memory(embedding, memory) for _ in range(2))
