@@ -29,7 +29,7 @@ IMAGES = {"frames": 1, "clips": 8, "objects": 4, "corrections": 1, "prompts": {"
 CLIPS = {"frames": 8, "clips": 1, "objects": 3}
 CASES: list[tuple[str, int, dict[str, Any], dict[str, Any]]] = [
     ("sam2_pico", 256, IMAGES, {}),
-    ("sam2_pico", 256, CLIPS, {}),
+    ("sam2_pico", 256, CLIPS, {"precision": "bfloat16"}),
     ("sam2_pico", 256, CLIPS, {"precision": "float32"}),
     ("sam2.1_hiera_tiny", 256, CLIPS, {}),
     ("sam2.1_hiera_tiny", 256, CLIPS, {"checkpointing": True}),

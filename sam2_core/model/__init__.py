@@ -5,7 +5,7 @@ from .config import CONFIGS, HieraConfig, Sam2Config
 from .image_network import DecodedMasks, ImageFeatures, ImageNetwork
 from .loading import find_checkpoint, load_image_network, load_network
 from .network import MemoryTokens, Sam2Network
-from .precision import PRECISIONS, Precision, choose_precision
+from .precision import PRECISIONS, Precision, choose_precision, multiplies_bfloat16
 from .prompt_encoder import PromptTokens
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "find_checkpoint",
     "load_image_network",
     "load_network",
+    "multiplies_bfloat16",
     "read_checkpoint",
     "state_fingerprint",
     "write_checkpoint",

@@ -37,12 +37,20 @@ def choose_precision(
         raise ValueError(f"precision {asked!r} is unknown; allowed: {', '.join(PRECISIONS)}")
     if asked != "auto":
         return "bfloat16" if asked == "bfloat16" else "float32"
+    return "bfloat16" if config.tolerates_bfloat16 and multiplies_bfloat16(device, cpuinfo) else "float32"
+
+
+def multiplies_bfloat16(device: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether a device multiplies bfloat16 itself, instead of by way of float32, which is slower than that.
+
+    Args:
+        device: as torch names it.
+        cpuinfo: how Linux describes the processor.
+    """
     if device.startswith("cuda"):
-        multiplies = torch.cuda.get_device_capability(device) >= (8, 0)
-    else:
-        flags = cpuinfo.read_text().split() if device == "cpu" and cpuinfo.is_file() else []
-        multiplies = bool(_BFLOAT16_FLAGS & set(flags))
-    return "bfloat16" if config.tolerates_bfloat16 and multiplies else "float32"
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    flags = cpuinfo.read_text().split() if device == "cpu" and cpuinfo.is_file() else []
+    return bool(_BFLOAT16_FLAGS & set(flags))
 
 
 @cache

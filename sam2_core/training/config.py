@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from sam2_core.model import CONFIGS, read_checkpoint
+from sam2_core.model import CONFIGS, PRECISIONS, read_checkpoint
 from sam2_core.training.fields import build
 from sam2_core.training.pool import FAMILIES
 
@@ -18,7 +18,7 @@ FIRST_PROMPTS = ("click", "box", "mask")
 _CHOICES = {
     "optimizer": ("adamw", "muon"),
     "schedule": ("cosine", "linear", "rsqrt"),
-    "precision": ("bfloat16", "float32"),
+    "precision": PRECISIONS,
     "rendered": ("", *FAMILIES),
 }
 _FINAL_SHARE = 0.1  # of the learning rate that the cosine schedule ends with
@@ -99,7 +99,7 @@ class TrainingConfig:
     mosaics: float = 0.0  # share of the clips of several frames that become a mosaic of four of themselves
     focal_alpha: float = 0.25  # weight of the objects' pixels in the focal loss, 1 - alpha of the others
     ema_decay: float = 0.99  # of the moving average of the weights, which is what is validated and kept
-    precision: str = "bfloat16"  # of the heavy stages; or float32
+    precision: str = "auto"  # of the heavy stages: bfloat16 where the device multiplies it, else float32
     checkpointing: bool = False  # compute activations again in the backward pass instead of keeping them
     smallest_object: float = 1 / 1000  # share of the image that an object must show where it is prompted
     workers: int = 1  # processes that read and augment clips

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sam2_core.files import replacing
-from sam2_core.model import CONFIGS, ImageFeatures, Sam2Network
+from sam2_core.model import CONFIGS, ImageFeatures, Sam2Network, multiplies_bfloat16
 from sam2_core.training.affinity import AffinityHead
 from sam2_core.training.batches import ClipBatch
 from sam2_core.training.config import TrainingConfig
@@ -99,7 +99,8 @@ class TrainingRun:
         self.step = 0
         self.network = Sam2Network(CONFIGS[config.model])
         initialise(self.network)
-        self.network.precision = "bfloat16" if config.precision == "bfloat16" else "float32"
+        reduced = {"auto": multiplies_bfloat16(str(group.device)), "bfloat16": True, "float32": False}
+        self.network.precision = "bfloat16" if reduced[config.precision] else "float32"
         self.network.image_encoder.trunk.drop_path = config.drop_path
         self.network.memory_attention.dropout = config.dropout
         self.affinity = AffinityHead(self.network.config)

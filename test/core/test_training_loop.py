@@ -21,7 +21,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sam2_core.model import CONFIGS, HieraConfig, MemoryTokens, Sam2Network, load_network
+from sam2_core.model import CONFIGS, HieraConfig, MemoryTokens, Sam2Network, load_network, multiplies_bfloat16
 from sam2_core.training.batches import ClipBatch, ClipBatches
 from sam2_core.training.config import TrainingConfig, load_config
 from sam2_core.training.datasets.opening import open_datasets
@@ -300,6 +300,15 @@ def test_activations_computed_again_give_the_same_gradients(settings: dict[str, 
         gradients.append([p.grad for p in run.network.parameters()])
     for kept, again in zip(*gradients, strict=True):
         torch.testing.assert_close(again, kept, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("asked", ["auto", "bfloat16", "float32"])
+def test_a_run_computes_in_bfloat16_where_it_is_asked_for_or_fast(
+    settings: dict[str, Any], asked: str
+) -> None:
+    run = TrainingRun(load_config(None, settings | {"precision": asked}), ProcessGroup("cpu"))
+    fast = "bfloat16" if multiplies_bfloat16("cpu") else "float32"
+    assert run.network.precision == (fast if asked == "auto" else asked)
 
 
 def test_blocks_are_left_out_of_training_alone(settings: dict[str, Any]) -> None:
