@@ -140,9 +140,11 @@ def shift_colours(frames: Frames, rng: np.random.Generator) -> Frames:
 
 
 def _resized(clip: Clip, window: tuple[slice, slice], size: int) -> Clip:
+    # A pixel belongs to an object that covers more than half of it. The nearest pixel, taken instead, would
+    # move masks against their frames, by half a pixel with INTER_NEAREST.
     frames = [cv2.resize(f[window], (size, size), interpolation=cv2.INTER_AREA) for f in clip.frames]
     masks = np.empty((*clip.masks.shape[:2], size, size), bool)
     for index in np.ndindex(*clip.masks.shape[:2]):
         mask = clip.masks[index][window].view(np.uint8)
-        masks[index] = cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST)
+        masks[index] = cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA)
     return Clip(np.stack(frames).astype(np.uint8), masks, clip.known)

@@ -54,7 +54,7 @@ def render_shard(family: str, first_seed: int, frames: int, size: int, folder: P
         finest, owners[index] = scene.finest()
         for t in range(frames):
             images[index, t] = cv2.resize(scene.frames[t], (size, size), interpolation=cv2.INTER_AREA)
-            labels[index, t] = cv2.resize(finest[t], (size, size), interpolation=cv2.INTER_NEAREST)
+            labels[index, t] = cv2.resize(finest[t], (size, size), interpolation=cv2.INTER_NEAREST_EXACT)
     partial = target.with_suffix(".partial")
     partial.mkdir(parents=True, exist_ok=True)
     np.save(partial / "frames.npy", images)

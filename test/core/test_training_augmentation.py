@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sam2_core.training.augmentation import OUTSIDE, mosaic, move, shift_colours, turn_and_shear
+from sam2_core.training.augmentation import (
+    OUTSIDE,
+    crop_and_flip,
+    mosaic,
+    move,
+    shift_colours,
+    turn_and_shear,
+)
 from sam2_core.training.clip import Clip
 
 RED, GREEN, BLUE = (200, 20, 20), (20, 200, 20), (20, 20, 200)
@@ -50,6 +57,26 @@ def test_the_masks_go_where_the_pixels_go(clip: Clip) -> None:
     assert min(angles) < -0.2
     assert max(angles) > 0.2
     assert np.mean(np.abs(angles) < 0.02) > 0.3, "about half of the clips are not turned"
+
+
+@pytest.mark.parametrize("sides", [(192, 320), (480, 854), (256, 256)])
+def test_a_resized_mask_has_the_middle_of_its_object(sides: tuple[int, int]) -> None:
+    rows, columns = np.indices(sides)
+    disc = (rows - sides[0] / 2.1) ** 2 + (columns - sides[1] / 1.9) ** 2 < (0.2 * sides[0]) ** 2
+    frames = np.repeat(np.where(disc, 255, 0).astype(np.uint8)[None, ..., None], 3, axis=3)
+    clip = Clip(frames, disc[None, None], np.ones((1, 1), bool))
+    rng = np.random.default_rng(0)
+    beside = []
+    for _ in range(20):
+        changed = crop_and_flip(clip, SIZE, rng)
+        brightness = changed.frames[0, :, :, 0] / 255
+        where = np.indices(brightness.shape)
+        middles = [
+            (where * weight).sum(axis=(1, 2)) / weight.sum() for weight in (brightness, changed.masks[0, 0])
+        ]
+        beside.append(middles[1] - middles[0])
+    assert np.abs(beside).max() < 0.15
+    assert np.abs(np.mean(beside, axis=0)).max() < 0.03
 
 
 def test_what_comes_in_from_outside_is_nothing(clip: Clip) -> None:
