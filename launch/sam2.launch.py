@@ -9,6 +9,8 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironment
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode
 
+from sam2_ros.processes import large_image_profile
+
 SHARE = Path(get_package_share_directory("sam2_ros"))
 
 ARGUMENTS = [
@@ -18,13 +20,13 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "click_prompts", default_value="", description="true: a click in rqt_image_view adds an object"
     ),
+    DeclareLaunchArgument("use_sim_time", default_value="", description="true: time comes from /clock"),
     DeclareLaunchArgument(
         "params_file",
         default_value=str(SHARE / "config" / "sam2.yaml"),
         description="parameters; what the arguments above leave empty is taken from here",
     ),
     DeclareLaunchArgument("namespace", default_value="", description="namespace of the node"),
-    DeclareLaunchArgument("use_sim_time", default_value="false", description="time from /clock"),
     DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn or error"),
 ]
 
@@ -35,11 +37,8 @@ def generate_launch_description() -> LaunchDescription:
 
 def large_image_settings() -> list[SetEnvironmentVariable]:
     """Fast DDS loses large images as it comes; a profile that the user has chosen stays."""
-    old = os.environ.get("ROS_DISTRO") in ("humble", "jazzy")
-    variable = "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"
-    if variable in os.environ:
-        return []
-    return [SetEnvironmentVariable(variable, str(SHARE / "config" / "fastdds_large_images.xml"))]
+    variable, profile = large_image_profile(os.environ)
+    return [] if variable in os.environ else [SetEnvironmentVariable(variable, str(profile))]
 
 
 def start_tracker(context: LaunchContext) -> list[LifecycleNode]:
@@ -48,9 +47,10 @@ def start_tracker(context: LaunchContext) -> list[LifecycleNode]:
     def given(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
-    overrides: dict[str, str | bool | list[str]] = {"use_sim_time": given("use_sim_time").lower() == "true"}
-    if given("click_prompts"):
-        overrides["allow_click_prompts"] = given("click_prompts").lower() == "true"
+    overrides: dict[str, str | bool | list[str]] = {}
+    for argument, parameter in (("click_prompts", "allow_click_prompts"), ("use_sim_time", "use_sim_time")):
+        if given(argument):
+            overrides[parameter] = given(argument).lower() == "true"
     if given("image_topic"):
         overrides["image_topics"] = [topic.strip() for topic in given("image_topic").split(",")]
     if given("model"):

@@ -16,7 +16,6 @@ from pathlib import Path
 from types import TracebackType
 
 _PACKAGE_ROOT = Path(__file__).resolve().parent.parent
-_PROFILE = "fastdds_large_images.xml"
 _LOG_LINES = 12  # of a dead process, shown to the user
 _PATIENCE = 10.0  # [s] that a process gets to end by itself
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -136,11 +135,22 @@ def isolated_environment() -> dict[str, str]:
         environment["ROS_LOCALHOST_ONLY"] = "1"
     else:
         environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    # Fast DDS 2 knows the variable by an older name.
-    old = environment.get("ROS_DISTRO") in ("humble", "jazzy")
-    profile = "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"
-    environment[profile] = str(_fastdds_profile())
+    variable, profile = large_image_profile(environment)
+    environment[variable] = str(profile)
     return environment
+
+
+def large_image_profile(environment: Mapping[str, str]) -> tuple[str, Path]:
+    """The variable, and the file for it to name, with which Fast DDS carries large images."""
+    distribution = environment.get("ROS_DISTRO")
+    # Fast DDS 2 knows the variable by an older name.
+    old = distribution in ("humble", "jazzy")
+    # Humble keeps a process on its machine by a transport of its own, beside those of the profile.
+    alone = distribution == "humble" and environment.get("ROS_LOCALHOST_ONLY") == "1"
+    return (
+        "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE",
+        _configuration() / f"fastdds_large_images{'_localhost' if alone else ''}.xml",
+    )
 
 
 @lru_cache(maxsize=1)
@@ -164,13 +174,14 @@ def free_domain(first: int) -> int:
     raise RuntimeError(f"all {_DOMAINS} ROS domains are in use on this machine")
 
 
-def _fastdds_profile() -> Path:
-    checkout = _PACKAGE_ROOT / "config" / _PROFILE
+def _configuration() -> Path:
+    """The folder config/ of the checkout, or where it is installed."""
+    checkout = _PACKAGE_ROOT / "config"
     if checkout.exists():
         return checkout
     from ament_index_python import get_package_share_directory
 
-    return Path(get_package_share_directory("sam2_ros")) / "config" / _PROFILE
+    return Path(get_package_share_directory("sam2_ros")) / "config"
 
 
 def _yaml(value: object) -> str:

@@ -12,8 +12,3 @@ export PATH=$VIRTUAL_ENV/bin:$PATH
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 export AMENT_PREFIX_PATH=$VIRTUAL_ENV${AMENT_PREFIX_PATH:+:$AMENT_PREFIX_PATH}
 export LD_LIBRARY_PATH=$VIRTUAL_ENV/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-
-# The Fast DDS of these two reads its profile from another variable than the later ones.
-if [[ ${ROS_DISTRO:-} == @(humble|jazzy) ]]; then
-    export FASTRTPS_DEFAULT_PROFILES_FILE=$root/config/fastdds_large_images.xml
-fi

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 import rclpy
@@ -13,7 +12,8 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Empty
 
-PROFILE = Path(__file__).resolve().parents[2] / "config" / "fastdds_large_images.xml"
+from sam2_ros.processes import large_image_profile
+
 FRAMES = 60
 # Deep enough that a listener which the machine leaves waiting loses nothing: the transport alone is tested.
 QOS = QoSProfile(depth=FRAMES, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -52,7 +52,8 @@ while not done.is_set():
 
 @pytest.mark.parametrize("size", [(640, 480), (1280, 720)])
 def test_best_effort_images_arrive_in_another_process(size: tuple[int, int]) -> None:
-    assert Path(os.environ["FASTDDS_DEFAULT_PROFILES_FILE"]) == PROFILE
+    variable, profile = large_image_profile(os.environ)
+    assert os.environ[variable] == str(profile)
     context = rclpy.Context()
     rclpy.init(context=context)
     node = rclpy.create_node("listener", context=context)
