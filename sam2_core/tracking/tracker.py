@@ -24,6 +24,9 @@ from .results import FrameResult, ObjectResult, TrackedObject
 from .steps import Steps
 from .timeline import Stream
 
+MAX_ID = 65535
+"""The largest id of an object: images of labels have 16 bits for it."""
+
 
 @dataclass
 class _Object:
@@ -119,7 +122,7 @@ class StreamingTracker:
             PromptError: the prompt does not fit the frame, or adds a box to earlier points.
             UnknownObjectError: no such object.
             FrameNotHeldError: the frame is not held.
-            TooManyObjectsError: `max_objects` are tracked already.
+            TooManyObjectsError: `max_objects` are tracked already, or `MAX_ID` were in this session.
         """
         frame = self._frames.find(stamp)
         prompt.check(frame.size)
@@ -207,6 +210,11 @@ class StreamingTracker:
         if len(self._objects) >= limit:
             raise TooManyObjectsError(
                 f"{len(self._objects)} objects are tracked already; allowed: {limit} at most"
+            )
+        if self._next_id > MAX_ID:
+            raise TooManyObjectsError(
+                f"{MAX_ID} objects were tracked in this session, whose ids are not used again; "
+                "allowed: reset, which begins a new session"
             )
         return self._object(TrackedObject(self._next_id, label, frame.stamp))
 

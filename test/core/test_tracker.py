@@ -27,6 +27,7 @@ from sam2_core.tracking import (
     TrackingError,
     UnknownObjectError,
 )
+from sam2_core.tracking.tracker import MAX_ID
 
 FRAMES = clip(12)
 CLICK = PointPrompt([[160, 120]], [1])
@@ -283,6 +284,22 @@ def test_a_refusal_names_the_value_and_what_is_allowed(
     tracker.add_prompt(CLICK)
     with pytest.raises(error, match=said):
         request_(tracker)
+
+
+def test_a_session_ends_with_the_last_id_that_a_label_image_can_hold(network: Backend) -> None:
+    tracker = StreamingTracker(network)
+    tracker.track(FRAMES[0], 0)
+    tracker.add_prompt(CLICK)
+    saved = tracker.save(1)
+    saved["objects"][0]["identity"]["id"] = MAX_ID
+    tracker.restore(saved)
+    tracker.track(FRAMES[1], 1)
+    with pytest.raises(TooManyObjectsError, match=r"65535 objects .* allowed: reset"):
+        tracker.add_prompt(BOX)
+    assert [one.id for one in tracker.track(FRAMES[2], 2).objects] == [MAX_ID]
+    tracker.reset()
+    tracker.track(FRAMES[3], 3)
+    assert tracker.add_prompt(BOX).id == 1
 
 
 def test_memory_stays_constant_in_a_long_stream(network: Backend) -> None:
