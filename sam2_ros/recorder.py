@@ -53,7 +53,7 @@ class Recorder(Node):
         self._writer.finish({"images_seen": self._images_seen, "diagnostics": self._diagnostics})
 
     def _listen_to_images(self) -> None:
-        if self._from_tracker.get_publisher_count():
+        if self.count_publishers(self._from_tracker.topic_name):
             self.create_subscription(Image, "image", self._on_image, _BEST_EFFORT)
             self.destroy_timer(self._start)
 
@@ -72,7 +72,8 @@ class Recorder(Node):
 
     def _complete(self, masks: ObjectMasks) -> bool:
         stamp = masks.header.stamp
-        return stamp in self._images and (stamp in self._labels or not self._truth.get_publisher_count())
+        truth_comes = self.count_publishers(self._truth.topic_name) > 0
+        return stamp in self._images and (stamp in self._labels or not truth_comes)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:

@@ -126,9 +126,14 @@ class Robot:
     def meet(self) -> Robot:
         """Waits until the tracker is active and connected both ways."""
         self.client.wait_until_ready(PATIENCE)
-        wait_until(lambda: self._images.get_subscription_count() > 0, "the tracker subscribes to the images")
+        wait_until(lambda: self.heard, "the tracker subscribes to the images")
         self.wait_for_publisher(self.masks)
         return self
+
+    @property
+    def heard(self) -> bool:
+        """Whether anyone takes its images."""
+        return self._images.get_subscription_count() > 0
 
     def listen(self, kind: type, topic: str, qos: QoSProfile = RELIABLE) -> Inbox:
         """Opens an inbox, until `stop_listening`."""
@@ -145,7 +150,11 @@ class Robot:
         self._opened.clear()
 
     def wait_for_publisher(self, inbox: Inbox) -> None:
-        wait_until(lambda: inbox.subscription.get_publisher_count() > 0, "the tracker offers the topic")
+        wait_until(lambda: self.publishers(inbox) > 0, "the tracker offers the topic")
+
+    def publishers(self, inbox: Inbox) -> int:
+        """How many offer what an inbox takes."""
+        return self.node.count_publishers(inbox.subscription.topic_name)
 
     def next_header(self, step: int = FRAME_PERIOD) -> Header:
         """The header of the next frame, `step` [ns] after the one before."""
