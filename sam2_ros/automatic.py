@@ -37,7 +37,7 @@ class GenerationService:
     async def _generate(self, request: GenerateMasks.Request, response: GenerateMasks.Response) -> Any:
         camera = self._session.camera(self._camera)
         options = options_of(request)
-        generator = AutomaticMaskGenerator(self._session.segmenter().backend, options)
+        generator = AutomaticMaskGenerator(self._session.backend(), options)
         response.header, response.masks = await self._session.in_inference_thread(
             lambda: _generate(generator, camera, request)
         )

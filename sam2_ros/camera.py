@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -68,7 +69,7 @@ class Camera:
         self._lock = threading.Lock()
         self._kind: type[Image] | type[CompressedImage] = Image
         self._slot: bytes | None = None  # a serialized message
-        self._subscription = None
+        self._subscription: Any = None
         self._headers: dict[int, Header] = {}  # of the frames that the tracker holds, by stamp [ns]
         self._size: tuple[int, int] | None = None
         self._late = 0
@@ -76,6 +77,7 @@ class Camera:
 
     def subscribe(self) -> None:
         """Starts receiving."""
+        self.statistics.begin()
         parameters = self._parameters()
         qos = QoSProfile(
             depth=parameters.input_depth,
@@ -89,7 +91,9 @@ class Camera:
 
     def unsubscribe(self) -> None:
         """Stops receiving; what is tracked stays."""
-        self._node.destroy_subscription(self._subscription)
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
 
     @property
     def silence(self) -> str:
@@ -107,7 +111,8 @@ class Camera:
             self.problems.report("camera silent", told)
 
     def close(self) -> None:
-        """Removes the outputs."""
+        """Stops receiving and removes the outputs."""
+        self.unsubscribe()
         self._outputs.close()
 
     def _receive(self, serialized: bytes) -> None:

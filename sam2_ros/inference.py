@@ -72,7 +72,7 @@ class InferenceThread:
             self._condition.notify()
         self._thread.join()
         for _, future in (*self._commands, *self._long):
-            future.set_exception(NotActiveError("the node was deactivated meanwhile"))
+            future.set_exception(NotActiveError("the node was cleaned up or ended meanwhile"))
 
     def _run(self, threads: int) -> None:
         if threads:

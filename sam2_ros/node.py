@@ -29,9 +29,9 @@ from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
-from sam2_core.backends import BackendOptions, load_backend
+from sam2_core.backends import Backend, BackendOptions, load_backend
 from sam2_core.heap import keep_freed_memory
-from sam2_core.tracking import ImageSegmenter, StreamingTracker, TrackerOptions
+from sam2_core.tracking import StreamingTracker, TrackedObject, TrackerOptions
 from sam2_core.tracking.rehearsal import rehearse
 from sam2_ros import parameters as settings
 from sam2_ros.automatic import GenerationService
@@ -48,7 +48,7 @@ class _Loaded(NamedTuple):
     """What exists from configure to cleanup."""
 
     inference: InferenceThread
-    segmenter: ImageSegmenter
+    backend: Backend
     cameras: dict[str, Camera]
     identity: dict[str, str]  # of the model and what runs it, for the diagnostics
 
@@ -93,9 +93,13 @@ class Sam2Node(LifecycleNode):
         """A camera, while the node is active; NotActiveError otherwise."""
         return self._active().cameras[name]
 
-    def segmenter(self) -> ImageSegmenter:
-        """The segmenter of single images, while the node is active; NotActiveError otherwise."""
-        return self._active().segmenter
+    def objects(self, name: str) -> tuple[TrackedObject, ...]:
+        """What a camera's tracker follows, and goes on with when the node is activated again."""
+        return self._loaded.cameras[name].objects if self._loaded else ()
+
+    def backend(self) -> Backend:
+        """What runs the network, while the node is active; NotActiveError otherwise."""
+        return self._active().backend
 
     def in_inference_thread(self, command: Callable[[], Any]) -> Future:
         """Runs a command where trackers may be touched; await the future."""
@@ -146,7 +150,7 @@ class Sam2Node(LifecycleNode):
         return _SUCCESS
 
     def on_shutdown(self, _state: LifecycleState) -> TransitionCallbackReturn:
-        """Frees everything, from any state."""
+        """Frees everything, from any state, and stops receiving."""
         self.release()
         self._state = "finalized"
         return _SUCCESS
@@ -217,7 +221,7 @@ class Sam2Node(LifecycleNode):
             **loaded.proof,
             "device": device,
         }
-        return _Loaded(inference, ImageSegmenter(loaded.backend), cameras, identity)
+        return _Loaded(inference, loaded.backend, cameras, identity)
 
     def _tell_loading(self, line: str) -> None:
         """Says how far the loading is, in the log and on /diagnostics, whose timer waits for it too."""
@@ -301,6 +305,17 @@ def _run(node: Sam2Node, stop: threading.Event) -> int:
     spinner = threading.Thread(target=spin, name="executor")
     spinner.start()
     stop.wait()
+    released = threading.Event()
+
+    def release() -> None:
+        node.release()
+        executor.create_task(released.set)
+
+    # By the executor itself, and before it ends: service calls that wait for the inference thread are
+    # answered. Unanswered they would keep Humble's executor from ending.
+    executor.create_task(release)
+    while spinner.is_alive() and not released.wait(0.1):
+        pass
     executor.shutdown()
     spinner.join()
     return 1 if failures else 0

@@ -232,8 +232,8 @@ def _problem_of_names(parameters: Parameters) -> str:
     if len(set(names)) < len(names):
         return f"camera_names holds a name twice: {', '.join(names)}"
     for name in names:
-        if not name.isidentifier():
-            return f"camera_names holds '{name}'; letters, digits and underscores are allowed, no digit first"
+        if not (name.isascii() and name.isidentifier()):
+            return f"camera_names holds '{name}'; letters, digits and _ of ASCII are allowed, no digit first"
     return ""
 
 

@@ -6,7 +6,7 @@ thread and awaited, so that the executor goes on receiving images meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from functools import wraps
 from typing import Any, Protocol
 
@@ -15,8 +15,9 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
+from sam2_core.backends import Backend
 from sam2_core.masks import tight_box
-from sam2_core.tracking import ImageSegmenter, PointPrompt, TrackingError
+from sam2_core.tracking import ImageSegmenter, PointPrompt, TrackedObject, TrackingError
 from sam2_ros.camera import Camera
 from sam2_ros.conversions import (
     mask_message,
@@ -31,10 +32,11 @@ from sam2_ros.srv import AddPrompt, ListObjects, RemoveObject, SegmentImage
 
 
 class Session(Protocol):
-    """What the services need of the node: its parts while it is active, NotActiveError otherwise."""
+    """What the services need of the node. All but `objects` raise NotActiveError unless it is active."""
 
+    def objects(self, name: str) -> tuple[TrackedObject, ...]: ...
     def camera(self, name: str) -> Camera: ...
-    def segmenter(self) -> ImageSegmenter: ...
+    def backend(self) -> Backend: ...
     def in_inference_thread(self, command: Callable[[], Any]) -> Future: ...
 
 
@@ -107,11 +109,7 @@ class CameraServices:
         return response
 
     def _list_objects(self, _request: ListObjects.Request, response: ListObjects.Response) -> Any:
-        try:
-            objects = self._session.camera(self._camera).objects
-        except NotActiveError:
-            objects = ()  # nothing is tracked
-        response.objects = [tracked_object_message(item) for item in objects]
+        response.objects = [tracked_object_message(item) for item in self._session.objects(self._camera)]
         return response
 
     def click(self, point: Point) -> None:
@@ -140,14 +138,16 @@ class SegmentationService:
 
     @answered
     async def _segment(self, request: SegmentImage.Request, response: SegmentImage.Response) -> Any:
-        segmenter = self._session.segmenter()
-        response.masks = await self._session.in_inference_thread(lambda: _segment(segmenter, request))
+        backend = self._session.backend()
+        response.masks = await self._session.in_inference_thread(lambda: _segment(backend, request))
         return response
 
 
-def _segment(segmenter: ImageSegmenter, request: SegmentImage.Request) -> list[Any]:
+def _segment(backend: Backend, request: SegmentImage.Request) -> Generator[None, None, list[Any]]:
+    """Frames are tracked between the prompts."""
     if not request.prompts:
         raise TrackingError("prompts is empty; allowed: one prompt or more")
+    segmenter = ImageSegmenter(backend)
     segmenter.set_image(rgb_from_image(request.image))
     messages = []
     for index, message in enumerate(request.prompts):
@@ -156,4 +156,5 @@ def _segment(segmenter: ImageSegmenter, request: SegmentImage.Request) -> list[A
             mask_message(mask, tight_box(mask), id=index + 1, label="", score=result.score, predicted_iou=iou)
             for mask, iou in zip(result.masks, result.iou, strict=True)
         ]
+        yield
     return messages

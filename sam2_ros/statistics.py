@@ -58,6 +58,11 @@ class Statistics:
         self._frames: deque[_Tracked] = deque()
         self._last_arrival = time.monotonic()
 
+    def begin(self) -> None:
+        """Images may come from now on; without any, silence counts from here."""
+        with self._lock:
+            self._last_arrival = time.monotonic()
+
     def count_received(self) -> None:
         now = time.monotonic()
         with self._lock:
@@ -74,7 +79,7 @@ class Statistics:
             return self._received
 
     def silence(self) -> float:
-        """Time since the last image, or since the camera was set up [s]."""
+        """Time since the last image, or since images may come, whichever is later [s]."""
         return time.monotonic() - self._last_arrival
 
     def count_dropped(self, reason: Drop) -> None:

@@ -78,6 +78,17 @@ def test_segmenting_single_images_disturbs_no_tracker(robot: Robot) -> None:
     assert [item.id for item in robot.film().objects] == [1]
 
 
+def test_frames_are_tracked_between_the_prompts_of_a_single_image(robot: Robot) -> None:
+    robot.call(robot.client.add_points([(160.0, 120.0)]))
+    answer = robot.client.segment(robot.picture(), [point_prompt_message([(75.0, 50.0)], [1])] * 60)
+    tracked = 0
+    while not answer.done():
+        robot.film()
+        tracked += 1
+    assert len(robot.call(answer).masks) == 60
+    assert tracked > 5
+
+
 def test_a_coroutine_awaits_without_blocking_its_executor(robot: Robot) -> None:
     node = Node("awaiting")
     executor = SingleThreadedExecutor()

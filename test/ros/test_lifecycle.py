@@ -68,6 +68,7 @@ BAD_PARAMETERS = [
     ("image_topics", ["/a", "/a"], "image_topics holds a topic twice"),
     ("camera_names", ["a", "b"], "camera_names has 2 names for 1 image_topics"),
     ("camera_names", ["1st"], "camera_names holds '1st'"),
+    ("camera_names", ["größe"], "camera_names holds 'größe'; letters, digits and _ of ASCII"),
     ("tensorrt_objects", [0, 2], "tensorrt_objects is [0, 2]; numbers from 1 on are needed"),
     ("backend", "fastest", "backend is 'fastest'; allowed are auto, torch, onnxruntime, tensorrt"),
 ]
@@ -170,6 +171,7 @@ def test_a_whole_life(unstarted: tuple[Robot, TrackerProcess], checkpoint: Path,
 
     # A pause: what is tracked is tracked on.
     assert manager.change(Transition.TRANSITION_DEACTIVATE)
+    assert [item.label for item in robot.call(robot.client.list()).objects] == ["square"]
     robot.publish(robot.picture())
     assert manager.change(Transition.TRANSITION_ACTIVATE)
     robot.meet()
@@ -178,13 +180,14 @@ def test_a_whole_life(unstarted: tuple[Robot, TrackerProcess], checkpoint: Path,
     # After a clean-up everything is new.
     assert manager.change(Transition.TRANSITION_DEACTIVATE)
     assert manager.change(Transition.TRANSITION_CLEANUP)
-    wait_until(lambda: robot.masks.subscription.get_publisher_count() == 0, "the outputs are gone")
+    wait_until(lambda: robot.publishers(robot.masks) == 0, "the outputs are gone")
     assert manager.change(Transition.TRANSITION_CONFIGURE)
     assert manager.change(Transition.TRANSITION_ACTIVATE)
     robot.meet()
     assert robot.film().objects == []
 
     assert manager.change(Transition.TRANSITION_ACTIVE_SHUTDOWN)
+    wait_until(lambda: not robot.heard, "the tracker has left the image topic")
     assert tracker.end(signal.SIGTERM) == 0
     assert "Traceback" not in tracker.text()
 
@@ -200,8 +203,11 @@ def test_a_second_sigint_while_tracking_does_no_harm(checkpoint: Path, tmp_path:
         robot = Robot(IMAGE_TOPIC, namespace=NAMESPACE).meet()
         robot.film()
         robot.call(robot.client.add_points([(160.0, 120.0)]))
+        search = robot.client.generate_masks(points_per_side=64)
         for _ in range(5):
             robot.publish(robot.picture())
         assert tracker.end(signal.SIGINT, signal.SIGINT) == 0
+        with pytest.raises(RequestRefusedError, match="the node was cleaned up or ended meanwhile"):
+            robot.call(search)
         assert "Traceback" not in tracker.text()
         robot.close()
