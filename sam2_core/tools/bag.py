@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ..drawing import draw_overlay
 from ..model import CheckpointError
 from ..tracking import FrameResult, ObjectResult, PromptError, StreamingTracker, TrackedObject, TrackerOptions
-from .bag_files import BagError, BagImage, BagImages, BagWriter, is_bag, require_free
+from .bag_files import BagError, BagImage, BagImages, BagWriter, recordings, require_free
 from .bag_messages import MessageDefinitionsError, Messages, nanoseconds
 from .journal import FoundObject, Journal
 from .network import (
@@ -50,6 +50,7 @@ Frames are counted on the topic from 0; a time counts from the recording of the 
 
 While the bag is tracked, the masks are kept in OUT/tracks.jsonl; the bag is written at the end, and also when
 the run is interrupted (Ctrl-C, a damaged bag, a full disk). Given again, the same command goes on.
+Recordings are safe: OUT is refused if it holds any that this tool did not write.
 
 """
     + FORMAT
@@ -78,8 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _track(given: argparse.Namespace) -> None:
     file = read_prompts(given.prompts)
-    if is_bag(given.out) and not is_run(given.out):
-        raise BagError(f"{given.out} is a bag that this tool did not write; allowed: another folder")
+    _check_out(given.out, given.bag)
     loaded = load_given_backend(given)
     messages = Messages()
     with BagImages(given.bag, given.topic) as images:
@@ -104,6 +104,15 @@ def _track(given: argparse.Namespace) -> None:
                         outputs = _Outputs(writer, messages, given.prefix.rstrip("/"), given.images)
                         outputs.write_all(images, journal)
         session.finish()
+
+
+def _check_out(out: Path, bag: Path) -> None:
+    """Raises BagError for a folder with recordings that the bag to write could replace."""
+    source = bag.resolve()
+    if out.resolve() == (source if source.is_dir() else source.parent):
+        raise BagError(f"{out} holds the bag to read; allowed: another folder")
+    if (found := recordings(out)) and not is_run(out, "bag"):
+        raise BagError(f"{out} holds {found[0]}, which this tool did not write; allowed: another folder")
 
 
 def _check(prompts: Iterable[FilePrompt], images: BagImages) -> None:

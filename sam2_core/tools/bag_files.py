@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 from rosbags.highlevel import AnyReader
 from rosbags.interfaces import (
@@ -133,7 +134,7 @@ class BagImages:
 class BagWriter:
     """Writes a bag that any ROS 2 tool opens; a context manager, which finishes the bag however it ends.
 
-    A bag that was there is replaced by the finished one.
+    A bag that was there is replaced by the finished one; recordings that do not belong to it stay.
 
     Args:
         path: the bag's folder.
@@ -180,10 +181,11 @@ class BagWriter:
     ) -> None:
         try:
             self._writer.close()
-            for old in _files(self._path):
-                old.unlink()
-            for new in _files(self._begun / self._path.name):
-                new.replace(self._path / new.name)
+            old, new = _files(self._path), _files(self._begun / self._path.name)
+            for name in new:
+                (self._begun / self._path.name / name).replace(self._path / name)
+            for name in set(old) - set(new):
+                (self._path / name).unlink(missing_ok=True)
         finally:
             shutil.rmtree(self._begun, ignore_errors=True)
 
@@ -194,14 +196,20 @@ def require_free(folder: Path, least: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
-def is_bag(folder: Path) -> bool:
-    """Whether a folder holds a bag."""
-    return (folder / _METADATA).exists()
+def recordings(folder: Path) -> list[str]:
+    """The names of the files in a folder that are of bags; none of a folder that is not there."""
+    return sorted(
+        path.name for path in folder.glob("*") if path.suffix in _STORAGES or path.name == _METADATA
+    )
 
 
-def _files(folder: Path) -> list[Path]:
-    """The files of the bag in a folder."""
-    return [path for path in folder.iterdir() if path.suffix in _STORAGES or path.name == _METADATA]
+def _files(folder: Path) -> list[str]:
+    """The names of a bag's files, its metadata last, which name the others; none where these are damaged."""
+    try:
+        metadata = yaml.safe_load((folder / _METADATA).read_text("utf-8"))
+        return [*metadata["rosbag2_bagfile_information"]["relative_file_paths"], _METADATA]
+    except (FileNotFoundError, UnicodeDecodeError, yaml.YAMLError, TypeError, KeyError):
+        return []
 
 
 def _reason(error: Exception) -> str:

@@ -26,9 +26,12 @@ class RunError(ValueError):
     """A folder cannot be used for a run; the message says why."""
 
 
-def is_run(folder: Path) -> bool:
-    """Whether a folder is the place of a run."""
-    return (folder / _ABOUT).exists()
+def is_run(folder: Path, subject: str) -> bool:
+    """Whether a folder is the place of a run whose identity has a `subject`: `bag`, `video`."""
+    try:
+        return subject in _read_identity(folder)
+    except (OSError, RunError):
+        return False
 
 
 def claim(folder: Path, identity: dict[str, Any], restart: bool, progress: Iterable[Path]) -> None:
@@ -41,7 +44,7 @@ def claim(folder: Path, identity: dict[str, Any], restart: bool, progress: Itera
         progress: the files that say how far a run is; they are removed where a new one begins.
 
     Raises:
-        RunError: the folder holds a run of another identity.
+        RunError: the folder holds a run of another identity, or a `run.json` that cannot be read.
     """
     about = folder / _ABOUT
     folder.mkdir(parents=True, exist_ok=True)
@@ -49,13 +52,28 @@ def claim(folder: Path, identity: dict[str, Any], restart: bool, progress: Itera
         for path in progress:
             path.unlink(missing_ok=True)
         about.write_text(json.dumps(identity, indent=1) + "\n")
-    before = json.loads(about.read_text())
+    before = _read_identity(folder)
     other = [key for key, value in identity.items() if before.get(key) != value]
     if other:
         raise RunError(
             f"{folder} holds a run with another {' and another '.join(other)}; "
             "allowed: another folder, or --restart to write over it"
         )
+
+
+def _read_identity(folder: Path) -> dict[str, Any]:
+    """What `claim` wrote. Raises RunError where it cannot be read."""
+    about = folder / _ABOUT
+    try:
+        identity = json.loads(about.read_text())
+    except ValueError:
+        identity = None
+    if not isinstance(identity, dict):
+        raise RunError(
+            f"{about} is damaged, so the run in {folder} is unknown; "
+            "allowed: another folder, or --restart to write over it"
+        )
+    return identity
 
 
 class Run:
@@ -66,7 +84,7 @@ class Run:
         device: where the network runs.
 
     Raises:
-        RunError: the folder holds a run of another identity.
+        RunError: as `claim` has it, or the folder lacks a part of what was tracked.
     """
 
     def __init__(self, folder: Path, identity: dict[str, Any], restart: bool, device: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -245,9 +246,55 @@ def test_each_unusable_bag_is_named(folder: Path, tmp_path: Path, capsys: pytest
     (folder / "cut.mcap").write_bytes(data[: len(data) // 2])
     assert main(arguments(folder, "cut.mcap", tmp_path / "out")) == 1
     assert "cut.mcap: not a readable bag (" in error(capsys)
-    assert main(arguments(folder, "mcap", folder / "sqlite3")) == 1
-    assert "sqlite3 is a bag that this tool did not write; allowed: another folder" in error(capsys)
-    assert len(read(folder / "sqlite3")[TOPIC]) == COUNT
+
+
+def test_no_recording_but_its_own_is_written_over(
+    folder: Path, written: Contents, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorded = write_bag(tmp_path / "monday", StoragePlugin.MCAP) / "monday.mcap"
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(recorded, alone)
+    film = shutil.copytree(recorded.parent, tmp_path / "film")
+    (film / "run.json").write_text('{"video": "clip.mp4, 30 frames"}')
+    own = shutil.copytree(folder / "out", tmp_path / "own")
+    before = files(tmp_path)
+    for bag, topic, out, told in (
+        (recorded, TOPIC, recorded.parent, "monday holds the bag to read"),
+        (own, "/sam2/overlay", own, "own holds the bag to read"),
+        (recorded.parent, TOPIC, alone, "alone holds monday.mcap, which this tool did not write"),
+        (recorded.parent, TOPIC, film, "film holds metadata.yaml, which this tool did not write"),
+    ):
+        assert main([*arguments(folder, str(bag), out, topic=topic), "--restart"]) == 1
+        assert f"{told}; allowed: another folder" in error(capsys)
+    assert files(tmp_path) == before
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_a_bag_replaces_the_one_before_and_nothing_else(tmp_path: Path, storage: str) -> None:
+    messages = Messages()
+    out = tmp_path / "out"
+    others = {out / "tuesday.mcap", out / "tuesday.db3"}
+
+    def write(count: int, storage: str) -> None:
+        with BagWriter(out, storage, messages.typestore, min_free=0) as writer:
+            for _ in range(count):
+                writer.write("/a", messages.masks(messages.header(header(0)), []), START)
+        assert sum(map(len, read(out).values())) == count
+
+    write(3, "mcap")
+    for path in others:
+        path.touch()
+    write(2, storage)
+    bag = {out / "metadata.yaml", out / ("out.mcap" if storage == "mcap" else "out.db3")}
+    assert set(out.iterdir()) == bag | others
+    (out / "metadata.yaml").write_bytes(b"")  # as a power cut leaves it
+    write(1, storage)
+    assert set(out.iterdir()) == bag | others
 
 
 def test_an_interrupted_run_is_readable_and_goes_on_to_the_same_bag(
