@@ -23,3 +23,11 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_durably(path: Path, data: bytes | memoryview) -> None:
+    """Replaces a file's contents; even a power cut leaves it with the old ones or with the new, not less."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from ..files import replacing
+from ..files import write_durably
 from ..tracking import FrameResult
 from .journal import Journal
 
@@ -51,7 +51,7 @@ def claim(folder: Path, identity: dict[str, Any], restart: bool, progress: Itera
     if restart or not about.exists():
         for path in progress:
             path.unlink(missing_ok=True)
-        about.write_text(json.dumps(identity, indent=1) + "\n")
+        write_durably(about, f"{json.dumps(identity, indent=1)}\n".encode())
     before = _read_identity(folder)
     other = [key for key, value in identity.items() if before.get(key) != value]
     if other:
@@ -128,5 +128,4 @@ class Run:
         packed = io.BytesIO()
         # Straight to a full disk it would fail with another error than OSError.
         torch.save({"bytes": self.journal.size, "state": state}, packed)
-        with replacing(self._progress) as temporary:
-            temporary.write_bytes(packed.getbuffer())
+        write_durably(self._progress, packed.getbuffer())

@@ -1,0 +1,56 @@
+"""Runs that go on where they were left: after Ctrl-C, a full disk, a power cut."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from interrupts import files_up_to
+
+from sam2_core.tools.run import Run, RunError
+from sam2_core.tracking import FrameResult
+
+IDENTITY = {"video": "clip.mp4"}
+COUNT = 4
+
+
+def results(first: int) -> Iterator[tuple[int, FrameResult]]:
+    for frame in range(first, COUNT):
+        yield frame, FrameResult(0, (4, 4), ())
+
+
+def record(folder: Path) -> None:
+    """A run whose state is how many frames it has tracked."""
+    run = Run(folder, IDENTITY, restart=False, device="cpu")
+    with run.journal:
+        run.record(results(run.journal.lines), COUNT, lambda frames: frames, "frame")
+
+
+def frames(folder: Path) -> list[int]:
+    return [json.loads(line)["frame"] for line in (folder / "tracks.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("text", ["", '{"video": "cl', "[]", "\xff"])
+def test_a_damaged_description_is_named(tmp_path: Path, text: str) -> None:
+    record(tmp_path)
+    (tmp_path / "run.json").write_text(text, "latin-1")
+    with pytest.raises(RunError, match=r"run\.json is damaged, .*; allowed: another folder, or --restart"):
+        record(tmp_path)
+    with Run(tmp_path, IDENTITY, restart=True, device="cpu").journal as tracks:
+        assert tracks.lines == 0
+    record(tmp_path)
+    assert frames(tmp_path) == list(range(COUNT))
+
+
+def test_a_run_that_a_full_disk_kept_from_beginning_can_begin(tmp_path: Path) -> None:
+    begin = f"from sam2_core.tools.run import claim; claim(Path({str(tmp_path)!r}), {IDENTITY}, False, [])"
+    command = [sys.executable, "-c", f"from pathlib import Path; {begin}"]
+    failed = subprocess.run(command, preexec_fn=files_up_to(0), capture_output=True, text=True)
+    assert "OSError" in failed.stderr
+    assert not list(tmp_path.iterdir())
+    record(tmp_path)
+    assert frames(tmp_path) == list(range(COUNT))
