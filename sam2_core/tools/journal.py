@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -86,6 +87,10 @@ class Journal:
         self._file.write(line.encode())
         self._file.flush()
         self._note(frame, place)
+
+    def sync(self) -> None:
+        """Returns when even a power cut leaves the file as it is."""
+        os.fsync(self._file.fileno())
 
     def read(self, frame: int) -> tuple[tuple[int, int], Sequence[FoundObject]]:
         """The size (H, W) of a frame and what was found on it, in order of id."""

@@ -125,6 +125,7 @@ class Run:
             self._save(state(self.journal.lines))
 
     def _save(self, state: Any) -> None:
+        self.journal.sync()
         packed = io.BytesIO()
         # Straight to a full disk it would fail with another error than OSError.
         torch.save({"bytes": self.journal.size, "state": state}, packed)

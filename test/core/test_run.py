@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -54,3 +55,22 @@ def test_a_run_that_a_full_disk_kept_from_beginning_can_begin(tmp_path: Path) ->
     assert not list(tmp_path.iterdir())
     record(tmp_path)
     assert frames(tmp_path) == list(range(COUNT))
+
+
+def test_what_a_power_cut_leaves_can_be_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    safe: dict[int, int] = {}
+    """Bytes that the disk is known to hold, by inode."""
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        real(descriptor)
+        status = os.fstat(descriptor)
+        safe[status.st_ino] = status.st_size
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    record(tmp_path)
+    for path in tmp_path.iterdir():
+        os.truncate(path, safe.get(path.stat().st_ino, 0))
+    run = Run(tmp_path, IDENTITY, restart=False, device="cpu")
+    with run.journal:
+        assert run.state == run.journal.lines == COUNT
