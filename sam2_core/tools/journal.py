@@ -53,17 +53,23 @@ class Journal:
         """keep: bytes of the existing file to go on from; what stands behind them is cut off."""
         self.path = path
         self._places: dict[int, list[int]] = {}
-        self._file = path.open("a+b")
+        # Where the file begins and each line ends: a line is noted in one step, which Ctrl-C cannot divide.
+        self._ends = [0]
+        path.touch()
+        self._file = path.open("r+b")
         self._file.truncate(keep)
-        self.lines = 0
-        self._file.seek(0)
         for line in iter(self._file.readline, b""):
-            self._note(json.loads(line)["frame"], self._file.tell() - len(line))
+            self._note(json.loads(line)["frame"], len(line))
+
+    @property
+    def lines(self) -> int:
+        """How often something was added."""
+        return len(self._ends) - 1
 
     @property
     def size(self) -> int:
-        """Bytes written."""
-        return self._file.seek(0, 2)
+        """Bytes of these lines."""
+        return self._ends[-1]
 
     @property
     def frames(self) -> list[int]:
@@ -82,11 +88,12 @@ class Journal:
             }
             for one in result.objects
         ]
-        line = json.dumps({"frame": frame, "size": result.size, "objects": objects}) + "\n"
-        place = self.size
-        self._file.write(line.encode())
+        content = {"frame": frame, "size": result.size, "objects": objects}
+        line = f"{json.dumps(content)}\n".encode()
+        self._file.seek(self.size)
+        self._file.write(line)
         self._file.flush()
-        self._note(frame, place)
+        self._note(frame, len(line))
 
     def sync(self) -> None:
         """Returns when even a power cut leaves the file as it is."""
@@ -104,9 +111,9 @@ class Journal:
         line: dict[str, Any] = json.loads(self._file.readline())
         return line
 
-    def _note(self, frame: int, place: int) -> None:
-        self._places.setdefault(frame, []).append(place)
-        self.lines += 1
+    def _note(self, frame: int, length: int) -> None:
+        self._places.setdefault(frame, []).append(self.size)
+        self._ends.append(self.size + length)
 
     def __enter__(self) -> Journal:
         return self

@@ -8,10 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 from interrupts import files_up_to
 
+from sam2_core.tools import journal
 from sam2_core.tools.run import Run, RunError
 from sam2_core.tracking import FrameResult
 
@@ -74,3 +77,41 @@ def test_what_a_power_cut_leaves_can_be_gone_on_with(tmp_path: Path, monkeypatch
     run = Run(tmp_path, IDENTITY, restart=False, device="cpu")
     with run.journal:
         assert run.state == run.journal.lines == COUNT
+
+
+def test_wherever_ctrl_c_arrives_the_state_is_that_of_the_frames_that_are_kept(tmp_path: Path) -> None:
+    for steps in range(1, 1000):
+        folder = tmp_path / str(steps)
+        if not interrupt(folder, steps):
+            break
+        run = Run(folder, IDENTITY, restart=False, device="cpu")
+        with run.journal:
+            assert (run.state or 0) == run.journal.lines
+        record(folder)
+        assert frames(folder) == list(range(COUNT))
+    assert steps > 10 * COUNT
+
+
+def interrupt(folder: Path, steps: int) -> bool:
+    """Ctrl-C after so many lines of the journal's code; False if the run was done before."""
+    left = steps
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename != journal.__file__ or frame.f_code.co_name == "__exit__":
+            return None
+        left -= event == "line"
+        if left == 0:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        record(folder)
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
