@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ from ..drawing import draw_overlay
 from ..model import CheckpointError
 from ..tracking import FrameResult, ObjectResult, PromptError, StreamingTracker, TrackedObject, TrackerOptions
 from .bag_files import BagError, BagImage, BagImages, BagWriter, recordings, require_free
-from .bag_messages import MessageDefinitionsError, Messages, nanoseconds
+from .bag_messages import MAX_LABEL, MessageDefinitionsError, Messages, nanoseconds
 from .journal import FoundObject, Journal
 from .network import (
     add_backend_options,
@@ -83,7 +84,7 @@ def _track(given: argparse.Namespace) -> None:
     loaded = load_given_backend(given)
     messages = Messages()
     with BagImages(given.bag, given.topic) as images:
-        _check(file.prompts, images)
+        _check(file.prompts, images, given.images)
         identity = {
             "bag": f"{given.bag.resolve()}, {len(images)} images on {given.topic}",
             "prompts file": file.digest,
@@ -101,7 +102,7 @@ def _track(given: argparse.Namespace) -> None:
             finally:
                 if journal.lines:
                     with BagWriter(given.out, given.storage, messages.typestore, reserve) as writer:
-                        outputs = _Outputs(writer, messages, given.prefix.rstrip("/"), given.images)
+                        outputs = _Outputs(writer, messages, given.prefix, given.images)
                         outputs.write_all(images, journal)
         session.finish()
 
@@ -115,10 +116,15 @@ def _check_out(out: Path, bag: Path) -> None:
         raise BagError(f"{out} holds {found[0]}, which this tool did not write; allowed: another folder")
 
 
-def _check(prompts: Iterable[FilePrompt], images: BagImages) -> None:
-    """Raises PromptsFileError for a prompt that does not fit the bag, as far as its first image tells."""
+def _check(prompts: Iterable[FilePrompt], images: BagImages, labels: bool) -> None:
+    """Raises PromptsFileError for a prompt that does not fit the bag, as far as its first image tells.
+
+    labels: whether images of labels will be written.
+    """
     first = next(images.read())
     for one in prompts:
+        if labels and one.object_id > MAX_LABEL:
+            raise one.fails(f"object {one.object_id}; allowed with --images: 1 to {MAX_LABEL}")
         if not one.moment.is_time and one.moment.value >= len(images):
             raise one.fails(f"frame {one.moment.value:g} is not in the bag; allowed: 0 to {len(images) - 1}")
         try:
@@ -246,6 +252,17 @@ class _Outputs:
         self._writer.write(f"{self._prefix}/{topic}", message, stamp, latched)
 
 
+def _prefix(text: str) -> str:
+    """The beginning of a topic's full name; a slash may end it, or be all of it."""
+    prefix = text.rstrip("/")
+    if not re.fullmatch(r"(/[A-Za-z_][A-Za-z0-9_]*)*", prefix):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} cannot begin the name of a topic; "
+            "allowed: names of letters, digits and underscores, no digit first, with a slash before each"
+        )
+    return prefix
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sam2-bag",
@@ -260,7 +277,11 @@ def _parser() -> argparse.ArgumentParser:
     add_correction_option(parser)
     parser.add_argument("--images", action="store_true", help="write masks, labels and overlay as images too")
     parser.add_argument(
-        "--prefix", default="/sam2", metavar="NAME", help="of the topics written (default: %(default)s)"
+        "--prefix",
+        type=_prefix,
+        default="/sam2",
+        metavar="NAME",
+        help="of the topics written (default: %(default)s)",
     )
     parser.add_argument(
         "--storage", choices=("mcap", "sqlite3"), default="mcap", help="of OUT (default: %(default)s)"

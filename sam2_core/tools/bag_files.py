@@ -95,13 +95,21 @@ class BagImages:
             raise BagError(f"{path}: not a readable bag ({_reason(error)})") from error
         self._connections = [one for one in self._reader.connections if one.topic == topic]
         kinds = {one.msgtype for one in self._connections}
-        if not kinds or kinds - _READERS.keys():
-            images = sorted({one.topic for one in self._reader.connections if one.msgtype in _READERS})
-            problem = f"is {', '.join(sorted(kinds))}" if kinds else "is not in it"
-            self._reader.close()
-            allowed = ", ".join(images) or "none, the bag has no image topic"
-            raise BagError(f"{path}: topic {topic} {problem}; allowed: {allowed}")
         self._topic = topic
+        problem = ""
+        if not kinds:
+            problem = "is not in it"
+        elif kinds - _READERS.keys():
+            problem = f"is {', '.join(sorted(kinds))}"
+        elif not len(self):
+            problem = "has no images"
+        if problem:
+            images = {
+                one.topic for one in self._reader.connections if one.msgtype in _READERS and one.msgcount
+            }
+            self._reader.close()
+            allowed = ", ".join(sorted(images)) or "none, the bag has no images"
+            raise BagError(f"{path}: topic {topic} {problem}; allowed: {allowed}")
 
     def __len__(self) -> int:
         return sum(one.msgcount for one in self._connections)

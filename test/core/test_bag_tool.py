@@ -63,7 +63,7 @@ def png_image(index: int) -> Any:
 
 
 def write_bag(path: Path, storage: StoragePlugin, compressed: bool = False) -> Path:
-    """The same pictures as raw and as compressed images, and a topic without images."""
+    """The same pictures as raw and as compressed images, a topic of texts, and one without messages."""
     writer = Writer(path, version=8, storage_plugin=storage)
     if compressed:
         writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
@@ -77,6 +77,7 @@ def write_bag(path: Path, storage: StoragePlugin, compressed: bool = False) -> P
             for topic, make in topics.items():
                 data = STORE.serialize_cdr(make(index), kinds[topic]).tobytes()
                 writer.write(connections[topic], START + index * STEP, data)
+        writer.add_connection("/silent", kinds[TOPIC], typestore=STORE)
         connection = writer.add_connection("/chatter", "std_msgs/msg/String", typestore=STORE)
         text = STORE.types["std_msgs/msg/String"]("hello")
         writer.write(connection, START, STORE.serialize_cdr(text, text.__msgtype__).tobytes())
@@ -212,13 +213,42 @@ def test_either_storage_and_either_kind_of_image_give_the_same_masks(
     assert "/sam2/labels" not in contents
 
 
-def test_a_missing_topic_is_named_with_those_that_are_there(
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+@pytest.mark.parametrize(
+    ("topic", "problem"),
+    [
+        ("/camera", "is not in it"),
+        ("/chatter", "is std_msgs/msg/String"),
+        ("/silent", "has no images"),
+    ],
+)
+def test_a_topic_without_images_is_named_with_those_that_have_some(
+    folder: Path, tmp_path: Path, storage: str, topic: str, problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(folder, storage, tmp_path / "out", topic=topic)) == 1
+    assert f"topic {topic} {problem}; allowed: {TOPIC}, {TOPIC}/compressed\n" in error(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_id_too_large_for_an_image_of_labels_is_refused_with_images(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(arguments(folder, "mcap", tmp_path / "out", topic="/camera")) == 1
-    assert f"topic /camera is not in it; allowed: {TOPIC}, {TOPIC}/compressed" in error(capsys)
-    assert main(arguments(folder, "mcap", tmp_path / "out", topic="/chatter")) == 1
-    assert "topic /chatter is std_msgs/msg/String; allowed:" in error(capsys)
+    (folder / "large.yaml").write_text("prompts: [{object: 65536, frame: 29, points: [[64, 48]]}]")
+    given = arguments(folder, "mcap", tmp_path / "out", prompts="large.yaml")
+    assert main([*given, "--images"]) == 1
+    assert "large.yaml:1: object 65536; allowed with --images: 1 to 65535" in error(capsys)
+    assert not (tmp_path / "out").exists()
+    assert main(given) == 0
+    assert read(tmp_path / "out")["/sam2/masks"][-1][1].objects[0].id == 65536
+
+
+@pytest.mark.parametrize("prefix", ["my topic", "sam2", "/left//sam2", "/2nd", "~/sam2", "/a-b/"])
+def test_a_prefix_that_makes_no_topics_is_refused(
+    folder: Path, tmp_path: Path, prefix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([*arguments(folder, "mcap", tmp_path / "out"), "--prefix", prefix])
+    assert f"argument --prefix: '{prefix}' cannot begin the name of a topic; allowed: names" in error(capsys)
     assert not (tmp_path / "out").exists()
 
 
