@@ -110,7 +110,7 @@ def rgb_from_compressed(message: EncodedImage) -> Pixels:
     if data.size == 0:
         raise ImageError(f"data of the compressed image ('{message.format}') is empty")
     # The decoder fills the missing rest of a JPEG with grey and succeeds: ask for the end marker first.
-    if data[:2].tobytes() == b"\xff\xd8" and b"\xff\xd9" not in data[-64:].tobytes():
+    if data[:2].tobytes() == b"\xff\xd8" and b"\xff\xd9" not in _end(data):
         raise ImageError(f"data of the JPEG image is truncated: {data.size} bytes without an end marker")
     bgr = cv2.imdecode(data, cv2.IMREAD_COLOR)
     if bgr is None:
@@ -134,6 +134,15 @@ def _rgb_from_planar(message: RawImage) -> Pixels:
         )
     planes = _view(message, message.height * 3 // 2, 1, 1)[..., 0]
     return _converted(planes, _PLANAR[message.encoding])
+
+
+def _end(data: Pixels) -> bytes:
+    """The last 64 bytes before the zeros that fill a camera's buffer up, or fewer."""
+    block = 4096  # so that neither an image nor its padding is copied whole
+    end = data.size
+    while end > block and not data[end - block : end].any():
+        end -= block
+    return data[max(end - 2 * block, 0) : end].tobytes().rstrip(b"\0")[-64:]
 
 
 def _converted(pixels: NDArray[Any], conversion: int) -> Pixels:

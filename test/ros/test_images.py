@@ -190,6 +190,17 @@ def test_jpeg_and_back() -> None:
     assert np.abs(rgb.astype(int) - smooth()).max() < 12
 
 
+@pytest.mark.parametrize("padding", [63, 4096, 100_000])
+def test_jpeg_in_a_larger_buffer(padding: int) -> None:
+    image = jpeg_from_array(smooth(), 95, Header())
+    expected = rgb_from_compressed(image)
+    image.data = array.array("B", image.data.tobytes() + bytes(padding))
+    assert np.array_equal(rgb_from_compressed(image), expected)
+    image.data = array.array("B", image.data.tobytes()[: -padding - 2] + bytes(padding))
+    with pytest.raises(ImageError, match="data of the JPEG image is truncated"):
+        rgb_from_compressed(image)
+
+
 def test_png() -> None:
     _, encoded = cv2.imencode(".png", smooth()[..., ::-1])
     image = CompressedImage(format="png", data=array.array("B", encoded.tobytes()))
