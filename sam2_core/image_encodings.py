@@ -104,6 +104,9 @@ def rgb_from_image(message: RawImage) -> Pixels:
 def rgb_from_compressed(message: EncodedImage) -> Pixels:
     """The pixels of a JPEG, PNG or other compressed image as RGB, uint8 [H, W, 3].
 
+    They lie as they are stored, whatever an EXIF orientation says: so does everyone else see them, and
+    camera_info is of that size.
+
     Raises ImageError for no data, data that is not an image, and an image cut short.
     """
     data = np.frombuffer(message.data, np.uint8)
@@ -112,7 +115,7 @@ def rgb_from_compressed(message: EncodedImage) -> Pixels:
     # The decoder fills the missing rest of a JPEG with grey and succeeds: ask for the end marker first.
     if data[:2].tobytes() == b"\xff\xd8" and b"\xff\xd9" not in _end(data):
         raise ImageError(f"data of the JPEG image is truncated: {data.size} bytes without an end marker")
-    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if bgr is None:
         raise ImageError(
             f"data of the compressed image ('{message.format}', {data.size} bytes) cannot be decoded"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import array
+import io
 import sys
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 from numpy.typing import NDArray
+from PIL import ExifTags
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -205,6 +208,16 @@ def test_png() -> None:
     _, encoded = cv2.imencode(".png", smooth()[..., ::-1])
     image = CompressedImage(format="png", data=array.array("B", encoded.tobytes()))
     assert np.array_equal(rgb_from_compressed(image), smooth())
+
+
+def test_a_camera_that_lies_on_its_side_gives_the_pixels_as_they_are_stored() -> None:
+    file = io.BytesIO()
+    exif = PIL.Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    PIL.Image.fromarray(smooth()).save(file, "jpeg", exif=exif)
+    image = CompressedImage(format="jpeg", data=array.array("B", file.getvalue()))
+    assert rgb_from_compressed(image).shape == smooth().shape
+    assert np.abs(rgb_from_compressed(image).astype(int) - smooth()).max() < 12
 
 
 @pytest.mark.parametrize(
