@@ -12,12 +12,13 @@ from torch import Tensor
 
 
 def upload(values: NDArray[Any], device: torch.device) -> Tensor:
-    """An array as a tensor on a device; on a CPU the tensor is the array's own memory.
+    """An array as a tensor on a device; on a CPU the tensor is the array's own memory, if it is writeable.
 
     To a GPU it goes through pinned memory, so that the call returns before the copy is done. PyTorch keeps
     that memory until then, and for the calls that follow.
     """
-    tensor = torch.from_numpy(values)
+    # Of memory that must not be written, a mapped file for example, PyTorch gives a warning.
+    tensor = torch.from_numpy(values if values.flags.writeable else values.copy())
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)

@@ -7,6 +7,7 @@ gets an error.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,6 +25,7 @@ from sam2_core.backends.self_check import TorchProgram
 from sam2_core.backends.staged import StagedBackend
 from sam2_core.model import CONFIGS, DecodedMasks, PromptTokens, Sam2Network
 from sam2_core.tracking import PointPrompt, StreamingTracker, TrackerOptions, answers
+from sam2_core.transfer import upload
 
 FRAMES = clip(4)
 
@@ -44,6 +46,18 @@ class Crossings(TorchDispatchMode):
             and any(isinstance(leaf, Tensor) and leaf.is_cpu for leaf in leaves)
         )
         return result
+
+
+def test_an_image_that_must_not_be_written_is_taken_without_a_warning() -> None:
+    image = FRAMES[0].copy()
+    image.flags.writeable = False
+    torch.set_warn_always(True)  # not for the first one of a process alone
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert np.array_equal(upload(image, torch.device("cpu")).numpy(), image)
+    finally:
+        torch.set_warn_always(False)
 
 
 @pytest.fixture
