@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import yaml
-from PIL import Image, UnidentifiedImageError
 
+from ..image_files import ImageFileError, read_mask
 from ..tracking import MaskPrompt, PointPrompt, Prompt, PromptError
 
 FORMAT = """\
@@ -28,8 +27,8 @@ prompts file (YAML): a list of prompts, each for one object on one frame
       box: [380, 260, 470, 350]        # x0, y0, x1, y1; may come with points
     - object: 2
       frame: 40
-      mask: mug_0040.png               # an image of the frame's size, not black where the object is;
-                                       # its path is relative to the prompts file
+      mask: mug_0040.png               # an image of the frame's size, black or transparent where the
+                                       # object is not; its path is relative to the prompts file
 
 An object may be prompted on as many frames as it takes.
 """
@@ -159,12 +158,11 @@ class _Reader:
         path = self._path.parent / self._value(node, "mask", _text, "the path of an image")
         try:
             self.digest.update(path.read_bytes())
-            pixels = np.asarray(Image.open(path))
-        except (OSError, UnidentifiedImageError) as error:
-            reason = getattr(error, "strerror", None) or "not an image"
-            raise self._error(node, f"mask {path} cannot be read ({reason})") from error
-        # In colour images an opaque alpha channel would make everything the object.
-        return MaskPrompt(np.asarray(np.atleast_3d(pixels)[..., :3].any(axis=2), bool))
+            return MaskPrompt(read_mask(path))
+        except OSError as error:
+            raise self._error(node, f"mask {path} cannot be read ({error.strerror})") from error
+        except ImageFileError as error:
+            raise self._error(node, f"mask {path} cannot be read ({error.reason})") from error
 
     def _mapping(self, node: yaml.Node, what: str, allowed: tuple[str, ...]) -> dict[str, yaml.Node]:
         expected = ", ".join(allowed)

@@ -37,6 +37,37 @@ def test_the_documented_example_is_read(tmp_path: Path) -> None:
     assert np.array_equal(third.prompt.mask, mask > 0)
 
 
+def mask_images() -> dict[str, tuple[np.ndarray, Image.Image]]:
+    """By file name: a mask, and an image that shows it."""
+    mask = np.zeros((20, 30), bool)
+    mask[5:10, 7:20] = True
+    grey = mask.astype(np.uint8) * 255
+    opaque = np.full_like(grey, 255)
+    bright_first = Image.fromarray((~mask).astype(np.uint8))
+    bright_first.putpalette([255, 255, 255, 0, 0, 0])
+    images = {
+        "grey.png": Image.fromarray(grey),
+        "bits.png": Image.fromarray(mask),
+        "ids.png": Image.fromarray(mask.astype(np.uint16)),
+        "bright_first.png": bright_first,
+        "palette.gif": bright_first,
+        "grey_and_alpha.png": Image.fromarray(np.dstack([grey, opaque])),
+        "opaque.png": Image.fromarray(np.dstack([grey, grey, grey, opaque])),
+        "white_and_transparent.png": Image.fromarray(np.dstack([opaque, opaque, opaque, grey])),
+    }
+    return {name: (mask, image) for name, image in images.items()}
+
+
+@pytest.mark.parametrize("name", mask_images())
+def test_a_mask_is_what_its_image_shows_in_any_form(tmp_path: Path, name: str) -> None:
+    mask, image = mask_images()[name]
+    image.save(tmp_path / name)
+    path = write(tmp_path, f"prompts: [{{object: 1, frame: 0, mask: {name}}}]")
+    prompt = read_prompts(path).prompts[0].prompt
+    assert isinstance(prompt, MaskPrompt)
+    assert np.array_equal(prompt.mask, mask)
+
+
 def test_points_without_labels_are_on_the_object(tmp_path: Path) -> None:
     (one,) = read_prompts(
         write(tmp_path, "prompts: [{object: 1, frame: 0, points: [[1, 2], [3, 4]]}]")
@@ -115,7 +146,7 @@ GOOD = "prompts:\n- {object: 1, frame: 0, points: [[1, 2]]}\n"
         ),
         (
             GOOD + "- object: 1\n  frame: 1\n  mask: text.png\n",
-            ":5: mask .*text.png cannot be read .not an image",
+            ":5: mask .*text.png cannot be read .not a readable image",
         ),
         (
             GOOD + "- object: 1\n  frame: 1\n  mask: black.png\n",
