@@ -10,7 +10,8 @@ from types import TracebackType
 
 import av
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+
+from .image_files import ImageFileError, read_rgb
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 _TIME_BASE = Fraction(1, 90000)  # of MPEG, fine enough for any stamp
@@ -89,9 +90,9 @@ class FrameReader:
     def _folder_frames(self) -> Iterator[TimedImage]:
         for index, path in enumerate(self._images):
             try:
-                image = np.array(Image.open(path).convert("RGB"))
-            except (UnidentifiedImageError, OSError) as error:
-                raise VideoError(f"{path}: not a readable image") from error
+                image = read_rgb(path)
+            except ImageFileError as error:
+                raise VideoError(str(error)) from error
             yield TimedImage(image, round(index / self.rate * _NANOSECONDS))
 
 

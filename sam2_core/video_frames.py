@@ -11,9 +11,9 @@ from typing import Protocol
 import av
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from .image_files import ImageFileError, read_rgb
 from .video import IMAGE_SUFFIXES, VideoError, upright
 
 _NANOSECONDS = 1_000_000_000
@@ -66,9 +66,9 @@ class FolderFrames:
 
     def image(self, index: int) -> NDArray[np.uint8]:
         try:
-            return np.array(Image.open(self.paths[index]).convert("RGB"))
-        except (UnidentifiedImageError, OSError) as error:
-            raise VideoError(f"{self.paths[index]}: not a readable image") from error
+            return read_rgb(self.paths[index])
+        except ImageFileError as error:
+            raise VideoError(str(error)) from error
 
     def stamp(self, index: int) -> int:
         return round(index / self._rate * _NANOSECONDS)

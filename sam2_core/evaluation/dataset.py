@@ -13,8 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
+from ..image_files import ImageFileError, read_size
 from ..video import VideoError
 from ..video_frames import FolderFrames
 from .mask_folders import DatasetFileError, MaskFolder, open_masks
@@ -142,10 +141,9 @@ def _wrong_frames(images: FolderFrames, size: tuple[int, int]) -> list[str]:
 
 def _image_size(path: Path) -> tuple[int, int]:
     try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (UnidentifiedImageError, OSError) as error:
-        raise DatasetFileError(path, "is not a readable image") from error
+        return read_size(path)
+    except ImageFileError as error:
+        raise DatasetFileError(path, f"is {error.reason}") from error
 
 
 def _from(frames: tuple[str, ...], first: str) -> tuple[str, ...]:

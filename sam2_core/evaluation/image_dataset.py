@@ -18,8 +18,8 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
+from ..image_files import ImageFileError, read_rgb, read_size
 from ..masks import decode_rle, mask_of_runs
 from ..polygons import fill_polygons
 from ..video import IMAGE_SUFFIXES
@@ -59,12 +59,9 @@ class ImageSource(Protocol):
 def load_image(path: Path) -> NDArray[np.uint8]:
     """An image, uint8 [H, W, 3], RGB. Raises DatasetFileError."""
     try:
-        with Image.open(path) as image:
-            return np.array(image.convert("RGB"))
-    except FileNotFoundError as error:
-        raise DatasetFileError(path, "is missing") from error
-    except (UnidentifiedImageError, OSError) as error:
-        raise DatasetFileError(path, "is not a readable image") from error
+        return read_rgb(path)
+    except ImageFileError as error:
+        raise DatasetFileError(path, f"is {error.reason}") from error
 
 
 def find_images(root: Path, names: Iterable[str] | None = None) -> tuple[list[ImageSource], list[str]]:
@@ -227,12 +224,9 @@ def decode(segmentation: Any, size: tuple[int, int]) -> BoolMask:
 
 def _read(name: str, path: Path, file: Path, annotations: Any) -> tuple[list[AnnotatedImage], list[str]]:
     try:
-        with Image.open(path) as image:
-            size = (image.height, image.width)
-    except FileNotFoundError:
-        return [], [f"{path}: is missing"]
-    except (UnidentifiedImageError, OSError):
-        return [], [f"{path}: is not a readable image"]
+        size = read_size(path)
+    except ImageFileError as error:
+        return [], [f"{path}: is {error.reason}"]
     segmentations, problems = {}, []
     for number, annotation in enumerate(annotations, start=1):
         if annotation.get("iscrowd"):

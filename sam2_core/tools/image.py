@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..automatic import AutomaticMaskGenerator, AutomaticOptions
 from ..drawing import draw_overlay
 from ..files import replacing
+from ..image_files import read_rgb
 from ..masks import encode_rle, tight_box
 from ..model import CheckpointError, ImageNetwork, load_image_network
 from ..tracking import ImageSegmenter, PointPrompt, TrackingError
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _segment(given: argparse.Namespace) -> None:
     _check(given)
-    image = _read(given.image)
+    image = read_rgb(given.image)
     options = AutomaticOptions(
         points_per_side=given.points_per_side,
         predicted_iou=given.predicted_iou,
@@ -104,15 +105,6 @@ def _check(given: argparse.Namespace) -> None:
         raise _UsageError("nothing to do; allowed: --points and --box, or --automatic")
     if given.out.exists() and (not given.out.is_dir() or any(given.out.iterdir())):
         raise _UsageError(f"--out {given.out} is not empty; allowed: a new or an empty folder")
-
-
-def _read(path: Path) -> NDArray[np.uint8]:
-    """An image file as uint8 `[H, W, 3]`, RGB, turned upright as its EXIF data say."""
-    content = np.frombuffer(path.read_bytes(), np.uint8)
-    image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
-    if image is None:
-        raise _UsageError(f"{path} is no image that can be read; allowed: PNG, JPEG, WebP, TIFF, BMP")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _prompts(given: argparse.Namespace) -> list[PointPrompt]:

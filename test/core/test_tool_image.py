@@ -139,7 +139,7 @@ def test_unreadable_images_and_used_folders_are_refused(
 ) -> None:
     rest = ["--points", "1,2", "--checkpoint", str(checkpoint), "--out"]
     assert main([__file__, *rest, str(tmp_path / "out")]) == 1
-    assert "no image that can be read" in capsys.readouterr().err
+    assert "not a readable image" in capsys.readouterr().err
     assert main([str(tmp_path / "missing.png"), *rest, str(tmp_path / "out")]) == 1
     assert "missing.png" in capsys.readouterr().err
     assert main([str(picture), *rest, str(picture.parent)]) == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from sam2_core.video import FrameReader, VideoError
 from sam2_core.video_frames import FileFrames, open_frames
@@ -77,6 +77,18 @@ def test_a_folder_is_read_in_order_of_name(tmp_path: Path) -> None:
     frames = open_frames(tmp_path, folder_rate=10)
     assert [number(frames.image(index)) for index in (2, 0, 1)] == [2, 0, 1]
     assert [frames.stamp(index) for index in range(len(frames))] == [0, 100_000_000, 200_000_000]
+
+
+def test_a_telephones_picture_in_a_folder_stands_upright(tmp_path: Path) -> None:
+    sideways = np.zeros((40, 80, 3), np.uint8)
+    sideways[:20] = 250
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # to be turned clockwise: what is on top belongs on the right
+    Image.fromarray(sideways).save(tmp_path / "0.jpg", exif=exif)
+    (played,) = FrameReader(tmp_path)
+    for image in (open_frames(tmp_path).image(0), played.image):
+        assert image.shape == (80, 40, 3)
+        assert image[:, 22:].mean() > 200 > 50 > image[:, :18].mean()
 
 
 def test_a_file_that_ends_early_says_so_and_keeps_its_frames(tmp_path: Path) -> None:

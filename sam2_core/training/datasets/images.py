@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from sam2_core.evaluation.image_dataset import decode
 from sam2_core.evaluation.mask_folders import DatasetFileError
+from sam2_core.image_files import ImageFileError, read_rgb, read_size
 from sam2_core.training.datasets.sav import read_json
 from sam2_core.training.datasets.video import BoolMask
 
@@ -91,22 +91,18 @@ class StillImage:
         self._annotation = annotation
         self._segmentations = {str(index): one for index, one in enumerate(segmentations)}
         try:
-            with Image.open(path) as image:
-                self._size = (image.height, image.width)
-        except FileNotFoundError as error:
-            raise DatasetFileError(annotation, f"names an image that is not there: {path}") from error
-        except (UnidentifiedImageError, OSError) as error:
-            raise DatasetFileError(path, "is not a readable image") from error
+            self._size = read_size(path)
+        except ImageFileError as error:
+            raise DatasetFileError(annotation, f"names {path}, which is {error.reason}") from error
 
     def __len__(self) -> int:
         return 1
 
     def image(self, frame: int) -> NDArray[np.uint8]:
         try:
-            with Image.open(self._path) as image:
-                return np.array(image.convert("RGB"))
-        except (UnidentifiedImageError, OSError) as error:
-            raise DatasetFileError(self._path, "is not a readable image") from error
+            return read_rgb(self._path)
+        except ImageFileError as error:
+            raise DatasetFileError(self._path, f"is {error.reason}") from error
 
     def seen(self, frame: int) -> list[str]:
         # Decoding a hundred masks to choose three would cost more than the step.
