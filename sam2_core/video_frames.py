@@ -24,6 +24,8 @@ class VideoFrames(Protocol):
     """What `open_frames` gives: `len()`, and each frame's picture and time."""
 
     source: Path
+    paths: list[Path]
+    """The files that it is read from."""
     early_end: str
     """Why there are fewer frames than the file declares; empty where there are not."""
 
@@ -84,6 +86,7 @@ class FileFrames:
 
     def __init__(self, source: Path, cache_bytes: int = 256 * 2**20) -> None:
         self.source = source
+        self.paths = [source]
         self._cache_bytes = cache_bytes
         self._cache: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
         self._container = self._open()

@@ -13,6 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..drawing import draw_overlay
+from ..files import describe_files
 from ..model import CheckpointError
 from ..tracking import FrameResult, ObjectResult, PromptError, StreamingTracker, TrackedObject, TrackerOptions
 from .bag_files import BagError, BagImage, BagImages, BagWriter, recordings, require_free
@@ -85,8 +86,9 @@ def _track(given: argparse.Namespace) -> None:
     messages = Messages()
     with BagImages(given.bag, given.topic) as images:
         _check(file.prompts, images, given.images)
+        files = [given.bag, *(given.bag / name for name in recordings(given.bag))]
         identity = {
-            "bag": f"{given.bag.resolve()}, {len(images)} images on {given.topic}",
+            "bag": f"{given.bag.resolve()}, {len(images)} images on {given.topic}, {describe_files(files)}",
             "prompts file": file.digest,
             "model": describe_network(loaded.network),
             "lasting corrections": given.lasting_corrections,

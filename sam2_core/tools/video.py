@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..files import describe_files
 from ..model import CheckpointError, Sam2Network
 from ..palette import MAX_ID
 from ..tracking import FrameResult, PromptError, VideoSegmenter
@@ -48,6 +49,7 @@ examples:
 """
 )
 _OUTPUTS = ("masks", "json", "overlay")
+_RATES = (0.001, 1000.0)  # [Hz]
 _NANOSECONDS = 1_000_000_000
 
 
@@ -136,7 +138,8 @@ def _identity(
 ) -> dict[str, Any]:
     """What a run depends on; a run with the same of it can be gone on with."""
     return {
-        "video": f"{given.video.resolve()}, {len(frames)} frames",
+        "video": f"{given.video.resolve()}, {len(frames)} frames, {describe_files(frames.paths)}",
+        "rate": given.rate,
         "prompts file": file.digest,
         "model": describe_network(network),
         "direction": given.direction,
@@ -157,6 +160,17 @@ def _outputs(text: str) -> list[str]:
     if wrong := [name for name in names if name not in _OUTPUTS]:
         raise argparse.ArgumentTypeError(f"{wrong[0]!r} is unknown; allowed: {', '.join(_OUTPUTS)}")
     return names
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    least, most = _RATES
+    if not least <= rate <= most:
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed: {least:g} to {most:g}")
+    return rate
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -183,7 +197,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"what to write: any of {','.join(_OUTPUTS)} (default: all)",
     )
     parser.add_argument(
-        "--rate", type=float, default=30.0, metavar="HZ", help="of an image folder (default: %(default)g)"
+        "--rate", type=_rate, default=30.0, metavar="HZ", help="of an image folder (default: %(default)g)"
     )
     parser.add_argument("--restart", action="store_true", help="forget the run that is in DIR")
     add_network_options(parser)

@@ -121,3 +121,15 @@ def test_a_run_with_other_prompts_does_not_mix_with_the_old_one(
     assert main(arguments(folder, "mcap", tmp_path / "out")) == 1
     assert "holds a run with another prompts file; allowed: another folder, or --restart" in error(capsys)
     assert main([*arguments(folder, "mcap", tmp_path / "out"), "--restart"]) == 0
+
+
+def test_another_bag_of_the_same_name_does_not_get_the_masks_of_the_former(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag = shutil.copytree(folder / "mcap", tmp_path / "mcap")
+    given = arguments(folder, str(bag), tmp_path / "out")
+    assert main(given) == 0
+    write_bag(tmp_path / "newer", StoragePlugin.MCAP)
+    (tmp_path / "newer" / "newer.mcap").replace(bag / "mcap.mcap")
+    assert main(given) == 1
+    assert "holds a run with another bag; allowed: another folder, or --restart" in error(capsys)

@@ -126,6 +126,47 @@ def test_a_run_with_other_prompts_does_not_mix_with_the_old_one(
     assert tracks(whole) == before
 
 
+def test_another_video_of_the_same_name_does_not_get_the_masks_of_the_former(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = folder / "replaced"
+    given = [*arguments(folder, out, video="mine.mp4", prompts="first.yaml"), "--outputs", "masks"]
+    (folder / "first.yaml").write_text("prompts: [{object: 1, frame: 0, points: [[64, 48]]}]")
+    for index, expected in enumerate((0, 1)):
+        with VideoWriter(folder / "mine.mp4", rate=25) as writer:
+            for frame in range(3):
+                writer.write(picture(frame + 10 * index), frame * 40_000_000)
+        assert main(given) == expected
+    assert "holds a run with another video; allowed: another folder, or --restart" in error(capsys)
+
+
+def test_an_image_folder_of_which_a_picture_or_the_rate_changed_is_another_one(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = folder / "images"
+    images.mkdir()
+    for index in range(2):
+        Image.fromarray(picture(index)).save(images / f"{index}.png")
+    (folder / "first.yaml").write_text("prompts: [{object: 1, frame: 0, points: [[64, 48]]}]")
+    given = [*arguments(folder, folder / "rate", video="images", prompts="first.yaml"), "--outputs", "masks"]
+    assert main(given) == 0
+    assert main([*given, "--rate", "10"]) == 1
+    assert "holds a run with another rate" in error(capsys)
+    Image.fromarray(picture(20)).save(images / "1.png")
+    assert main(given) == 1
+    assert "holds a run with another video" in error(capsys)
+
+
+@pytest.mark.parametrize("rate", ["0", "-5", "nan", "inf", "1e6", "1e-300", "fast"])
+def test_a_rate_that_no_video_has_is_refused(
+    folder: Path, rate: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([*arguments(folder, folder / "nothing"), f"--rate={rate}"])
+    assert end.value.code == 2
+    assert f"'{rate}'; allowed: 0.001 to 1000" in error(capsys)
+
+
 def error(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err
 
