@@ -22,15 +22,21 @@ _NANOSECONDS = 1_000_000_000
 def write_palette_images(journal: Journal, folder: Path) -> None:
     """One PNG a frame as DAVIS has them: the pixel's value is the object's id, 0 for none.
 
-    Where objects overlap, the one of the larger id is seen.
+    Where objects overlap, the one of the larger id is seen. Images of other frames, which a former run left
+    in the folder, are removed.
     """
     folder.mkdir(exist_ok=True)
+    left = {path for path in folder.glob("*.png") if path.stem.isdecimal()}
     for frame in tqdm(journal.frames, desc="writing masks", unit="frame"):
         size, objects = journal.read(frame)
         labels = np.zeros(size, np.uint8)
         for one in objects:
             labels[one.mask] = one.id
-        write_palette_image(folder / f"{frame:05}.png", labels)
+        path = folder / f"{frame:05}.png"
+        write_palette_image(path, labels)
+        left.discard(path)
+    for path in left:
+        path.unlink()
 
 
 def write_coco(journal: Journal, path: Path, frames: VideoFrames) -> None:
