@@ -101,8 +101,10 @@ def _segment(given: argparse.Namespace) -> None:
 
 
 def _check(given: argparse.Namespace) -> None:
-    if given.automatic == bool(given.points or given.box):
-        raise _UsageError("nothing to do; allowed: --points and --box, or --automatic")
+    prompted = bool(given.points or given.box)
+    if given.automatic == prompted:
+        wrong = "--automatic takes no prompts" if prompted else "nothing to do"
+        raise _UsageError(f"{wrong}; allowed: --points and --box, or --automatic")
     if given.out.exists() and (not given.out.is_dir() or any(given.out.iterdir())):
         raise _UsageError(f"--out {given.out} is not empty; allowed: a new or an empty folder")
 

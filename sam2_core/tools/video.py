@@ -60,15 +60,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "sam2-video",
         lambda: _segment(given),
         errors=(CheckpointError, PromptsFileError, RunError, VideoError),
-        explain=lambda error: (
-            f"cannot write{named(error)}: {error.strerror}. What was found so far is in {given.out}; "
-            "the same command goes on from there, or from some seconds before"
-        ),
+        explain=lambda error: _explain(error, given.out),
         interrupted="the same command goes on from here",
     )
 
 
+def _explain(error: OSError, out: Path) -> str:
+    reason = f"cannot write{named(error)}: {error.strerror}"
+    if not out.is_dir():
+        return reason
+    return (
+        f"{reason}. What was found so far is in {out}; the same command goes on from there, "
+        "or from some seconds before"
+    )
+
+
 def _segment(given: argparse.Namespace) -> None:
+    if given.out.is_file():
+        raise RunError(f"--out {given.out} is a file; allowed: a folder")
     file = read_prompts(given.prompts)
     frames = open_frames(given.video, given.rate)
     placed = [(_frame_of(one, frames), one) for one in file.prompts]

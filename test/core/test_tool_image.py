@@ -95,8 +95,8 @@ def test_where_nothing_passes_it_is_told_why(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ([], "allowed: --points and --box, or --automatic"),
-        (["--automatic", "--points", "1,2"], "allowed: --points and --box, or --automatic"),
+        ([], "nothing to do; allowed: --points and --box, or --automatic"),
+        (["--automatic", "--points", "1,2"], "--automatic takes no prompts; allowed: --points and --box, or"),
         (["--points", "500,2"], "point (500, 2); allowed: 0 <= x <= 130"),
         (["--box", "9,9,3,3"], "allowed: 0 <= x0 < x1"),
         (["--points", "1,2", "--together"], "allowed: one of each"),

@@ -115,6 +115,17 @@ def test_an_interrupted_run_goes_on_to_the_same_result(folder: Path, whole: Path
     assert (out / "masks.json").read_bytes() == (whole / "masks.json").read_bytes()
 
 
+def test_a_restarted_run_leaves_no_mask_of_the_former_one(folder: Path) -> None:
+    out = folder / "restarted"
+    (folder / "late.yaml").write_text("prompts: [{object: 1, frame: 27, points: [[64, 48]]}]")
+    given = [*arguments(folder, out, prompts="late.yaml"), "--outputs", "masks"]
+    assert main(given) == 0
+    (out / "masks" / "notes.png").write_bytes(b"of somebody")
+    assert main([*given, "--direction", "forward", "--restart"]) == 0
+    names = sorted(path.name for path in (out / "masks").iterdir())
+    assert names == ["00027.png", "00028.png", "00029.png", "notes.png"]
+
+
 def test_a_run_with_other_prompts_does_not_mix_with_the_old_one(
     folder: Path, whole: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -187,6 +198,18 @@ def test_a_mistake_in_the_prompts_is_told_before_anything_is_written(
     assert main(arguments(folder, folder / "nothing", prompts="bad.yaml")) == 1
     assert message in error(capsys)
     assert not (folder / "nothing").exists()
+
+
+def test_where_nothing_can_be_written_no_results_are_promised(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("of somebody")
+    assert main(arguments(folder, tmp_path / "file")) == 1
+    assert error(capsys).strip() == f"sam2-video: --out {tmp_path / 'file'} is a file; allowed: a folder"
+    assert main(arguments(folder, tmp_path / "file" / "inside")) == 1
+    told = error(capsys)
+    assert "cannot write" in told
+    assert "goes on" not in told
 
 
 def test_each_unusable_file_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
