@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ Writes the stages of a model as ONNX graphs of fixed shapes, with the weights th
 The node and the tools read the folder (parameter exported, option --exported); where none is given, they
 export by themselves what they need, once. Needs onnx and onnxscript.
 """
+_PARTIAL = ".partial"
+"""Where the new graphs are until all of them are there."""
 
 
 class _UsageError(ValueError):
@@ -40,24 +43,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lambda: _export(given),
         errors=(CheckpointError, ExportError, GraphError, _UsageError),
         explain=lambda error: f"cannot write{named(error)}: {error.strerror}",
-        interrupted="what is in the folder is of no use",
+        interrupted="the folder is as it was",
     )
 
 
 def _export(given: argparse.Namespace) -> None:
     from ..backends.export import export_stages
 
-    if given.out.exists() and any(given.out.iterdir()) and not (given.out / MANIFEST).exists():
+    partial = given.out / _PARTIAL
+    if set(given.out.glob("*")) - {partial} and not (given.out / MANIFEST).exists():
         raise _UsageError(
             f"--out {given.out} holds something else; allowed: a new folder, or exported stages"
         )
     network = load_network(given.model, given.checkpoint, given.image_size)
     buckets = stage_buckets(network.config, given.objects, given.history)
-    # Until the new graphs are complete, there is no manifest, and so nothing that could be used.
-    (given.out / MANIFEST).unlink(missing_ok=True)
-    with tqdm(total=len(buckets), desc="exporting", unit="graph") as bar:
-        fingerprint = state_fingerprint(network.state_dict())
-        export_stages(network, fingerprint, given.out, given.precision, buckets, lambda _: bar.update())
+    shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
+    try:
+        with tqdm(total=len(buckets), desc="exporting", unit="graph") as bar:
+            fingerprint = state_fingerprint(network.state_dict())
+            export_stages(network, fingerprint, partial, given.precision, buckets, lambda _: bar.update())
+        # The manifest goes first: with it the folder is known for what it is, and refuses graphs of another.
+        for path in sorted(partial.iterdir(), key=lambda path: path.name != MANIFEST):
+            path.replace(given.out / path.name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     size = sum(path.stat().st_size for path in given.out.iterdir())
     print(f"{len(buckets)} graphs of {network.config.name} in {given.precision}, {size / 1e6:.0f} MB")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from torch.nn import functional as F
 
 from sam2_core.backends.export import OPSET, export_stages
 from sam2_core.backends.graph_check import GraphError, check_graph
-from sam2_core.backends.manifest import WEIGHTS, Manifest, graph_digest
+from sam2_core.backends.manifest import WEIGHTS, Manifest, check_files, graph_digest, read_manifest
 from sam2_core.backends.programs import Bucket, TensorSpec, signature, stage_buckets
 from sam2_core.model import CONFIGS, Sam2Network
+from sam2_core.tools.export import main
 
 SIZE = 64
 BUCKETS = [
@@ -244,3 +246,20 @@ def test_a_graph_that_tensorrt_would_refuse_is_not_written(
     with pytest.raises(GraphError, match="DOUBLE"):
         export_stages(network, "", tmp_path, "fp32", [Bucket("attend_memory", 1, 1, 1)])
     assert not list(tmp_path.glob("*.onnx"))
+
+
+def test_an_export_that_fails_leaves_the_former_one_as_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    former = export_stages(random_network("sam2_pico", SIZE), "a fingerprint", tmp_path, "fp32", BUCKETS[-1:])
+    files = sorted(tmp_path.iterdir())
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, unlimited[1]))  # as if the disk were full
+    try:
+        assert main(["--out", str(tmp_path), "--image-size", str(SIZE), "--objects", "1"]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert "cannot write" in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == files
+    assert read_manifest(tmp_path) == former
+    check_files(former, tmp_path)
