@@ -113,15 +113,24 @@ def _results(
     """Tracks what is left of the passes when `done` frames of them are done."""
     for rest in passes_after(passes, done):
         reverse = rest.frames.step < 0
-        yield from segmenter.propagate(rest.frames[0], rest.frames[-1], reverse, rest.objects)
+        for found in segmenter.propagate(rest.frames[0], rest.frames[-1], reverse, rest.objects):
+            yield found
+            done += 1
+            segmenter.forget_except(_reads(segmenter, passes, done))
 
 
 def _state(segmenter: VideoSegmenter, passes: Sequence[Pass], done: int) -> dict[int, Any]:
     """The memories that the frames still to come will read, by object."""
+    memories = segmenter.memories(_reads(segmenter, passes, done))
+    return {key: [pack(one) for one in ones] for key, ones in memories.items()}
+
+
+def _reads(segmenter: VideoSegmenter, passes: Sequence[Pass], done: int) -> set[int]:
+    """The tracked frames that are read by those still to come when `done` frames of the passes are done."""
     reads: set[int] = set()
     for rest in passes_after(passes, done):
         reads.update(segmenter.read_behind(rest.frames[0], rest.frames.step < 0))
-    return {key: [pack(one) for one in ones] for key, ones in segmenter.memories(reads).items()}
+    return reads
 
 
 def _frame_of(prompt: FilePrompt, frames: VideoFrames) -> int:

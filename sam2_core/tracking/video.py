@@ -208,6 +208,16 @@ class VideoSegmenter:
             for key, one in self._objects.items()
         }
 
+    def forget_except(self, frames: Iterable[int]) -> None:
+        """Lets go of what was found on tracked frames, but for these; prompted ones stay.
+
+        Passes then read nothing of the others, and a prompt there stands for itself.
+        """
+        kept = set(frames)
+        for one in self._objects.values():
+            for frame in set(one.bank.recent) - kept - one.prompted:
+                del one.bank.recent[frame]
+
     def restore(self, memories: Mapping[int, Sequence[FrameMemory]]) -> None:
         """Takes over the `memories` of an earlier session with the same video and prompts.
 

@@ -173,6 +173,19 @@ def test_a_session_goes_on_from_its_memories(network: Sam2Network) -> None:
     assert propagate(second, 18) == {frame: expected[frame] for frame in range(18, COUNT)}
 
 
+def test_what_no_pass_reads_any_more_can_be_forgotten(network: Sam2Network) -> None:
+    whole, spare = (VideoSegmenter(network, ArrayFrames()) for _ in range(2))
+    for one in (whole, spare):
+        one.add_prompt(0, CLICK)
+        propagate(one, 0, 17)
+        corrected = one.add_prompt(1, PointPrompt([[30, 30]], [1]), object_id=1)
+    spare.forget_except(spare.read_behind(18))
+    tracked = {memory.frame for memory in spare.memories(range(COUNT))[1]} - {1}
+    assert tracked == set(range(3, 18))
+    assert propagate(spare, 1, 1)[1][1] == corrected.logits.tobytes()
+    assert propagate(spare, 18) == propagate(whole, 18)
+
+
 def test_many_prompted_frames_are_read_up_to_the_cap(network: Sam2Network) -> None:
     def session(cap: int, prompted: int) -> dict[int, dict[int, bytes]]:
         segmenter = VideoSegmenter(network, ArrayFrames(), VideoOptions(max_conditioning_frames=cap))

@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import IO
 
 import av
 import numpy as np
@@ -210,6 +212,23 @@ def test_where_nothing_can_be_written_no_results_are_promised(
     told = error(capsys)
     assert "cannot write" in told
     assert "goes on" not in told
+
+
+def test_a_long_video_leaves_nothing_in_temporary_files(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with VideoWriter(tmp_path / "long.mp4", rate=25) as writer:
+        for index in range(100):
+            writer.write(picture(index % COUNT), index * 40_000_000)
+    (folder / "middle.yaml").write_text(
+        "prompts: [{object: 1, frame: 10, points: [[64, 48]]}, {object: 2, frame: 90, points: [[64, 48]]}]"
+    )
+    opened: list[IO[bytes]] = []
+    make = tempfile.TemporaryFile
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: opened.append(make()) or opened[-1])
+    given = arguments(folder, tmp_path / "out", video=str(tmp_path / "long.mp4"), prompts="middle.yaml")
+    assert main([*given, "--image-size", "64", "--outputs", "masks"]) == 0
+    assert [file.seek(0, os.SEEK_END) for file in opened] == [0, 0]
 
 
 def test_each_unusable_file_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
