@@ -29,6 +29,7 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
     options = add_model_options(parser)
     options.add_argument(
         "--device",
+        type=_device,
         default="cuda" if torch.cuda.is_available() else "cpu",
         choices=("cpu", "cuda"),
         help="where it runs (default: %(default)s here)",
@@ -39,6 +40,12 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
         choices=PRECISIONS,
         help="auto: bfloat16 for the released models on CPUs that multiply it, else float32 (default: auto)",
     )
+
+
+def _device(name: str) -> str:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise argparse.ArgumentTypeError("'cuda', but PyTorch finds no GPU here; allowed: cpu")
+    return name
 
 
 def load_given_network(given: argparse.Namespace) -> Sam2Network:

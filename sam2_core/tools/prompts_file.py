@@ -97,6 +97,11 @@ def read_prompts(path: Path) -> PromptsFile:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise PromptsFileError(f"{path}:{line}: not YAML ({error.problem})") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise PromptsFileError(f"{path}:{line}: not YAML ({error.reason})") from error
+    except RecursionError as error:
+        raise PromptsFileError(f"{path}: cannot be read (nested too deeply)") from error
     reader = _Reader(path, loader, hashlib.sha256(text.encode()))
     return PromptsFile(reader.all(root), reader.digest.hexdigest())
 
@@ -161,7 +166,7 @@ class _Reader:
             return MaskPrompt(read_mask(path))
         except OSError as error:
             raise self._error(node, f"mask {path} cannot be read ({error.strerror})") from error
-        except ImageFileError as error:
+        except (ImageFileError, UnicodeEncodeError) as error:
             raise self._error(node, f"mask {path} cannot be read ({error.reason})") from error
 
     def _mapping(self, node: yaml.Node, what: str, allowed: tuple[str, ...]) -> dict[str, yaml.Node]:
@@ -178,11 +183,11 @@ class _Reader:
         return fields
 
     def _value(self, node: yaml.Node, name: str, read: Callable[[Any], _Value], allowed: str) -> _Value:
-        """The value of a field, as `read` makes it; ValueError and TypeError mean that it is not allowed."""
+        """The value of a field, as `read` makes it; where that fails, the value is not allowed."""
         try:
             value = self._loader.construct_object(node, deep=True)
             return read(value)
-        except (ValueError, TypeError, yaml.YAMLError) as error:
+        except (ValueError, TypeError, OverflowError, RecursionError, yaml.YAMLError) as error:
             given = self._source(node)
             raise self._error(node, f"{name}: {given} is not allowed; allowed: {allowed}") from error
 
@@ -202,30 +207,30 @@ class _Reader:
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError
-    return value
+    return float(value)
 
 
 def _count(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
         raise ValueError
     return value
 
 
 def _id(value: Any) -> int:
-    if not 1 <= _count(value) < 2**31:
+    if _count(value) < 1:
         raise ValueError
     return int(value)
 
 
 def _seconds(value: Any) -> float:
-    if not 0 <= _number(value) < float("inf"):
+    if not 0 <= (seconds := _number(value)) < float("inf"):
         raise ValueError
-    return float(value)
+    return seconds
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError
+    if not isinstance(value, str) or "\0" in value:
+        raise ValueError
     return value
 
 

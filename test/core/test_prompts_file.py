@@ -85,6 +85,7 @@ def test_the_digest_changes_with_the_file_and_with_its_masks(tmp_path: Path) -> 
     assert len(digests) == 3
 
 
+HUGE = "9" * 400
 GOOD = "prompts:\n- {object: 1, frame: 0, points: [[1, 2]]}\n"
 
 
@@ -156,6 +157,19 @@ GOOD = "prompts:\n- {object: 1, frame: 0, points: [[1, 2]]}\n"
             GOOD + "- object: 1\n  frame: 1\n  mask: a.png\n  box: [1, 1, 2, 2]\n",
             ":5: 'mask' and 'box'; allowed:",
         ),
+        (
+            GOOD + '- object: 1\n  frame: 1\n  mask: "a\\0b"\n',
+            r':5: mask: "a\\0b" is not allowed; allowed: the path of an image',
+        ),
+        (GOOD + '- object: 1\n  frame: 1\n  mask: "\\ud800"\n', ":5: mask .* cannot be read .surrogates"),
+        (GOOD + "- object: 1\n  label: a\0b\n", r":4: not YAML \(special characters are not allowed\)"),
+        (GOOD + f"- object: 1\n  frame: {HUGE}\n", f":4: frame: {HUGE} is not allowed"),
+        (GOOD + f"- object: 1\n  time: {HUGE}\n", f":4: time: {HUGE} is not allowed"),
+        (
+            GOOD + f"- object: 1\n  frame: 1\n  points: [[{HUGE}, 1]]\n",
+            rf":5: points: \[\[{HUGE}, 1\]\] is not allowed",
+        ),
+        ("[" * 3000, r": cannot be read \(nested too deeply\)"),
     ],
 )
 def test_each_mistake_is_named_with_file_line_and_what_is_allowed(

@@ -13,6 +13,7 @@ from typing import IO
 import av
 import numpy as np
 import pytest
+import torch
 from interrupts import files_up_to, interrupt
 from PIL import Image
 from pycocotools import mask as coco_mask
@@ -168,6 +169,14 @@ def test_an_image_folder_of_which_a_picture_or_the_rate_changed_is_another_one(
     Image.fromarray(picture(20)).save(images / "1.png")
     assert main(given) == 1
     assert "holds a run with another video" in error(capsys)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="where there is a GPU, it can be asked for")
+def test_a_gpu_that_is_not_there_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([*arguments(folder, folder / "nothing"), "--device", "cuda"])
+    assert end.value.code == 2
+    assert "'cuda', but PyTorch finds no GPU here; allowed: cpu" in error(capsys)
 
 
 @pytest.mark.parametrize("rate", ["0", "-5", "nan", "inf", "1e6", "1e-300", "fast"])
