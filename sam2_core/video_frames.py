@@ -90,12 +90,9 @@ class FileFrames:
         self._cache_bytes = cache_bytes
         self._cache: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
         self._container = self._open()
-        self._times, self._keys = self._read_times()
+        self._times, self._keys, length = self._read_times()
         self._numbers = {time: index for index, time in enumerate(self._times)}
-        declared = self._stream.frames
-        self.early_end = ""
-        if len(self._times) < declared:
-            self.early_end = f"{source}: ends early, after {len(self._times)} of {declared} frames"
+        self.early_end = self._missing(length)
         self._seek(0)
 
     def __len__(self) -> int:
@@ -134,9 +131,19 @@ class FileFrames:
         self._stream.codec_context.options = {"err_detect": "explode"}
         return container
 
-    def _read_times(self) -> tuple[list[int], list[int]]:
-        """The presentation times of all frames in order, and the numbers of the key frames."""
+    def _missing(self, length: int) -> str:
+        """The text for `early_end`. length: how long the frames last that there are, in the time base."""
+        count, declared, duration = len(self._times), self._stream.frames, self._stream.duration
+        # A trimmed film declares the frames that its edit list leaves out too: the others last long enough.
+        half_a_frame = length / count / 2
+        if count >= declared or (duration is not None and length + half_a_frame > duration):
+            return ""
+        return f"{self.source}: ends early, after {count} of {declared} frames"
+
+    def _read_times(self) -> tuple[list[int], list[int], int]:
+        """The presentation times of all frames in order, the key frames' numbers, and how long all last."""
         times: dict[int, bool] = {}
+        length = 0
         bar = tqdm(
             total=self._stream.frames or None,
             desc=f"reading the index of {self.source.name}",
@@ -147,8 +154,11 @@ class FileFrames:
         try:
             with bar:
                 for packet in self._container.demux(self._stream):
+                    if packet.is_discard or packet.is_corrupt:
+                        continue
+                    length += packet.duration or 0
                     time = packet.pts if packet.pts is not None else packet.dts
-                    if time is None or packet.size == 0 or packet.is_discard or packet.is_corrupt:
+                    if time is None or packet.size == 0:
                         continue
                     times[time] = packet.is_keyframe
                     bar.update()
@@ -158,7 +168,8 @@ class FileFrames:
         if not times:
             raise VideoError(f"{self.source}: has no frame")
         ordered = sorted(times)
-        return ordered, [0, *(index for index, time in enumerate(ordered) if times[time] and index)]
+        keys = [0, *(index for index, time in enumerate(ordered) if times[time] and index)]
+        return ordered, keys, length
 
     def _seek(self, key: int) -> None:
         if key == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -109,6 +110,45 @@ def test_a_file_that_ends_early_says_so_and_keeps_its_frames(tmp_path: Path) -> 
     assert f"ends early, after {len(frames)} of {COUNT} frames" in frames.early_end
     # The last ones may refer to frames that are gone.
     assert [number(frames.image(index)) for index in range(len(frames) - 4)] == [*range(len(frames) - 4)]
+
+
+def start_later(clip: Path, frame: int, target: Path) -> None:
+    """Leaves out the frames before one without encoding anything anew, as FFmpeg's `-ss` and `-c copy` do."""
+    with av.open(str(clip)) as source, av.open(str(target), "w") as trimmed:
+        stream = source.streams.video[0]
+        copy = trimmed.add_stream_from_template(stream)
+        assert stream.time_base is not None
+        offset = round(frame / RATE / stream.time_base)
+        first = frame // 12 * 12 - frame  # the key frame before it
+        for packet in source.demux(stream):
+            if packet.size and packet.pts is not None and packet.dts is not None:
+                packet.pts, packet.dts = packet.pts - offset, packet.dts - offset
+                if packet.pts * stream.time_base >= Fraction(first, RATE):
+                    packet.stream = copy
+                    trimmed.mux(packet)
+
+
+def end_earlier(clip: Path, frames: int, target: Path) -> None:
+    """Leaves out all but the first frames as telephones do, by the edit list (ISO 14496-12, 8.6.6)."""
+    data = bytearray(clip.read_bytes())
+    start = data.index(b"elst") + 4 + 4 + 4  # after version, flags and the number of entries
+    whole = int.from_bytes(data[start : start + 4], "big")
+    data[start : start + 4] = (whole * frames // COUNT).to_bytes(4, "big")
+    target.write_bytes(data)
+
+
+def test_a_trimmed_film_is_not_taken_for_one_that_ends_early(clip: Path, tmp_path: Path) -> None:
+    start_later(clip, 20, tmp_path / "start.mp4")
+    end_earlier(clip, 30, tmp_path / "end.mp4")
+    end_earlier(clip, 24, tmp_path / "end_at_key_frame.mp4")
+    for name, expected in (
+        ("start.mp4", range(20, COUNT)),
+        ("end.mp4", range(30)),
+        ("end_at_key_frame.mp4", range(24)),
+    ):
+        frames = open_frames(tmp_path / name)
+        assert frames.early_end == ""
+        assert [number(frames.image(index)) for index in range(len(frames))] == [*expected]
 
 
 def test_a_damaged_middle_is_named_and_the_rest_is_readable(clip: Path, tmp_path: Path) -> None:
