@@ -41,8 +41,10 @@ def correction_click(
 ) -> tuple[float, float, int]:
     """A click (x, y, label) in the middle of the largest error, label 1 where the mask must grow, else 0.
 
-    Where nothing is wrong the click confirms: the deepest point of the object, or of the background when
-    the object is hidden. With a generator one click in ten is on the object, whatever was predicted (SAM 2,
+    As in Meta's code (`sample_one_point_from_error_center`, after RITM, Sofiiuk et al. 2021) the larger error
+    is the deeper one, and of two alike the surplus. Where nothing is wrong, that code clicks with label 0 on
+    the pixel (0, 0); here the click confirms: the deepest point of the object, or of the background when the
+    object is hidden. With a generator one click in ten is on the object, whatever was predicted (SAM 2,
     appendix D.2.1).
     """
     if rng is not None and rng.random() < TRUTH_SHARE and truth.any():
@@ -52,7 +54,7 @@ def correction_click(
     if missing == extra == 0.0:
         x, y, _ = deepest_point(truth if truth.any() else ~truth)
         return float(x), float(y), int(truth.any())
-    if missing >= extra:
+    if missing > extra:
         return float(missing_x), float(missing_y), 1
     return float(extra_x), float(extra_y), 0
 
@@ -71,6 +73,7 @@ def loose_box(mask: BoolMask, rng: np.random.Generator | None) -> tuple[float, f
 
 
 def _depths(region: BoolMask) -> NDArray[np.float32]:
-    """Distance of every pixel of a region [H, W] from the region's edge; the image's border is an edge."""
+    """The distance [px] from each pixel of a region [H, W] to the nearest one outside it or the image."""
     padded = np.pad(region.astype(np.uint8), 1)
-    return np.asarray(cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1], np.float32)
+    depths = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.asarray(depths[1:-1, 1:-1], np.float32)

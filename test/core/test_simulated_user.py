@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import cv2
 import numpy as np
+import official
 import pytest
+import torch
+from numpy.typing import NDArray
 
 from sam2_core.simulated_user import correction_click, deepest_point, first_click, loose_box
 
@@ -54,6 +60,56 @@ def test_a_right_mask_is_confirmed(truth: np.ndarray) -> None:
     assert truth[int(y), int(x)]
     nothing = np.zeros_like(truth)
     assert correction_click(nothing, nothing)[2] == 0
+
+
+def blob(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """A smooth random region."""
+    noise = cv2.GaussianBlur(rng.random(size, np.float32), (0, 0), rng.uniform(2, 6))
+    return np.asarray(noise > np.quantile(noise, rng.uniform(0.5, 0.95)))
+
+
+def wrong_masks(size: tuple[int, int], count: int) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Predicted and true masks: every other one unlike the truth, the rest the truth moved by a pixel or two.
+
+    Of the latter, many miss as much as they have too much.
+    """
+    rng = np.random.default_rng(0)
+    for index in range(count):
+        truth = blob(rng, size)
+        predicted = np.roll(truth, rng.integers(-2, 3, 2), (0, 1)) if index % 2 else blob(rng, size)
+        if (predicted != truth).any():
+            yield predicted, truth
+
+
+def squared_depths(region: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """By pixel the squared distance to the nearest one outside the region or the image; 0 outside."""
+    outside = np.argwhere(~np.pad(region, 1)) - 1
+    depths = np.zeros(region.shape, np.int64)
+    for y, x in np.argwhere(region):
+        depths[y, x] = ((outside - (y, x)) ** 2).sum(axis=1).min()
+    return depths
+
+
+def test_the_click_is_where_the_error_is_deepest_and_of_two_alike_on_the_surplus() -> None:
+    ties = 0
+    for predicted, truth in wrong_masks((24, 32), 100):
+        missing, extra = squared_depths(truth & ~predicted), squared_depths(predicted & ~truth)
+        x, y, label = correction_click(predicted, truth)
+        assert label == (missing.max() > extra.max())
+        depths = missing if label else extra
+        assert depths[int(y), int(x)] == depths.max()
+        ties += missing.max() == extra.max()
+    assert ties > 20, "else a rule for them is not tested"
+
+
+def test_clicks_are_those_of_the_official_code() -> None:
+    official.declare_torchvision_operators()
+    from sam2.modeling.sam2_utils import sample_one_point_from_error_center
+
+    for predicted, truth in wrong_masks((120, 200), 200):
+        masks = [torch.from_numpy(mask)[None, None] for mask in (truth, predicted)]
+        points, labels = sample_one_point_from_error_center(*masks)
+        assert correction_click(predicted, truth) == (*points[0, 0].tolist(), labels[0, 0].item())
 
 
 def test_the_box_surrounds_the_object_loosely(truth: np.ndarray) -> None:
