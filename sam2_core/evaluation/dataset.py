@@ -47,19 +47,13 @@ class AnnotatedVideo:
     """(H, W) of every frame and mask."""
     annotated: Mapping[str, tuple[str, ...]]
     """For each object the frames on which its mask is known, from the first that shows it on."""
+    scored: Mapping[str, tuple[str, ...]]
+    """For each object the frames to score it on, when its first mask is given."""
 
     @property
     def frames(self) -> list[str]:
         """The names of all frames, in order."""
         return [path.stem for path in self.images.paths]
-
-    @property
-    def scored(self) -> dict[str, tuple[str, ...]]:
-        """For each object the frames to score it on, as DAVIS has it.
-
-        Not the first one, where its mask is given, and not the last annotated one.
-        """
-        return {name: frames[1:-1] for name, frames in self.annotated.items()}
 
 
 def find_videos(root: Path, names: Iterable[str] | None = None) -> list[VideoFolders]:
@@ -89,7 +83,7 @@ def read_video(folders: VideoFolders, scored: bool = True) -> tuple[AnnotatedVid
     """Reads through a video: what is annotated in it, and all that is wrong with it, as "file: reason".
 
     An object without a pixel is left out. Where a file cannot be used, the whole video is: it is None.
-    With `scored`, objects that have too few masks to be scored are told of as well.
+    With `scored`, objects that have no mask to be scored on are told of as well.
     """
     if missing := [folder for folder in (folders.images, folders.masks) if not folder.is_dir()]:
         return None, [f"{folder}: no such folder" for folder in missing]
@@ -102,27 +96,33 @@ def read_video(folders: VideoFolders, scored: bool = True) -> tuple[AnnotatedVid
 
     problems = _wrong_frames(images, size)
     names = {path.stem for path in images.paths}
-    first: dict[str, str] = {}
+    shown: dict[str, list[str]] = {}
     for frame in masks.frames:
         if frame not in names:
             problems.append(f"{folders.masks}: annotates frame {frame}, which is not in {folders.images}")
         try:
-            first.update({name: frame for name in masks.visible(frame, size) if name not in first})
+            for name in masks.visible(frame, size):
+                shown.setdefault(name, []).append(frame)
         except DatasetFileError as error:
             problems.append(str(error))
     unusable = bool(problems)
     problems += [
-        f"{folders.masks / name}: no mask shows the object" for name in masks.named if name not in first
+        f"{folders.masks / name}: no mask shows the object" for name in masks.named if name not in shown
     ]
-    if not first:
+    if not shown:
         return None, problems or [f"{folders.masks}: no mask shows an object"]
-    annotated = {name: _from(masks.annotated(name), first[name]) for name in sorted(first, key=_by_number)}
+    objects = sorted(shown, key=_by_number)
+    annotated = {name: _from(masks.annotated(name), shown[name][0]) for name in objects}
+    to_score = {name: masks.scored(name, shown[name]) for name in objects}
     problems += [
-        f"{folders.masks}: object {name} has {len(frames)} masks, so none to score; allowed: 3 or more"
-        for name, frames in annotated.items()
-        if scored and len(frames) < 3
+        f"{folders.masks}: object {name} has no mask to score; "
+        "allowed: one between the first and the last, which in SA-V shows the object"
+        for name, frames in to_score.items()
+        if scored and not frames
     ]
-    return None if unusable else AnnotatedVideo(folders.name, images, masks, size, annotated), problems
+    if unusable:
+        return None, problems
+    return AnnotatedVideo(folders.name, images, masks, size, annotated, to_score), problems
 
 
 def _wrong_frames(images: FolderFrames, size: tuple[int, int]) -> list[str]:

@@ -6,7 +6,7 @@ its folder ("003").
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -38,8 +38,15 @@ class MaskFolder(Protocol):
     named: tuple[str, ...]
     """The objects that are known without reading a file."""
 
+    counts_unseen: bool
+    """Whether J and F count from the first frame to score on, though neither mask shows the object yet."""
+
     def annotated(self, name: str) -> tuple[str, ...]:
         """The frames that tell of an object, in order."""
+        ...
+
+    def scored(self, name: str, shown: Sequence[str]) -> tuple[str, ...]:
+        """The frames to score an object on, given all that show it; none where it cannot be scored."""
         ...
 
     def visible(self, frame: str, size: tuple[int, int]) -> list[str]:
@@ -74,6 +81,7 @@ class PaletteMasks:
     """
 
     named: tuple[str, ...] = ()
+    counts_unseen = True
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -81,6 +89,9 @@ class PaletteMasks:
 
     def annotated(self, name: str) -> tuple[str, ...]:
         return self.frames
+
+    def scored(self, name: str, shown: Sequence[str]) -> tuple[str, ...]:
+        return self.frames[self.frames.index(shown[0]) + 1 : -1]
 
     def visible(self, frame: str, size: tuple[int, int]) -> list[str]:
         counts = np.bincount(_read(self._path(frame), size).ravel())
@@ -112,6 +123,8 @@ class ObjectFolders:
     An object is annotated on the frames that its folder has.
     """
 
+    counts_unseen = False
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.named = tuple(sorted(path.name for path in folder.glob("*") if path.is_dir()))
@@ -120,6 +133,10 @@ class ObjectFolders:
 
     def annotated(self, name: str) -> tuple[str, ...]:
         return self._annotated[name]
+
+    def scored(self, name: str, shown: Sequence[str]) -> tuple[str, ...]:
+        between = self._annotated[name][1:-1]
+        return between if set(between) & set(shown) else ()
 
     def visible(self, frame: str, size: tuple[int, int]) -> list[str]:
         told_of = [name for name, frames in self._annotated.items() if frame in frames]

@@ -27,9 +27,17 @@ class ObjectFrames:
     """Whether the tracker calls the object visible."""
     in_view: list[bool] = field(default_factory=list)
     """Whether the true mask has a pixel."""
+    counts: list[bool] = field(default_factory=list)
+    """Whether J and F count; the other entries tell of visibility only."""
 
     def add(
-        self, frame: str, at: int, predicted: NDArray[np.bool_], truth: NDArray[np.bool_], shown: bool
+        self,
+        frame: str,
+        at: int,
+        predicted: NDArray[np.bool_],
+        truth: NDArray[np.bool_],
+        shown: bool,
+        counts: bool = True,
     ) -> None:
         """Scores one more frame; the masks are bool [H, W]."""
         self.frames.append(frame)
@@ -38,6 +46,7 @@ class ObjectFrames:
         self.f.append(boundary_accuracy(predicted, truth))
         self.shown.append(shown)
         self.in_view.append(bool(truth.any()))
+        self.counts.append(counts)
 
     def between(self) -> ObjectFrames:
         """Without the first and the last frame, which DAVIS does not score."""
@@ -58,8 +67,12 @@ class Scores:
 
 
 def summarise_object(found: ObjectFrames) -> Scores:
-    """The scores of one object with at least one frame."""
-    return Scores(statistics(found.j), statistics(found.f))
+    """The scores of one object with at least one frame that counts."""
+    j, f = (
+        [value for value, counts in zip(values, found.counts, strict=True) if counts]
+        for values in (found.j, found.f)
+    )
+    return Scores(statistics(j), statistics(f))
 
 
 def mean_scores(scores: Sequence[Scores]) -> Scores:

@@ -1,8 +1,14 @@
 """Semi-supervised video object segmentation: each object's first mask is given, the others are to be found.
 
-The protocol is that of DAVIS 2017: every object is scored on its annotated frames but the first one, where
-its mask is given, and the last annotated one. The public code of SA-V does the same. How the server of
-YouTube-VOS treats those two frames is not public; here its objects are scored like the others.
+Masks of one image a frame are scored as in DAVIS 2017: every object on the annotated frames after the first
+that shows it, where its mask is given, but the last one. The public code of DAVIS takes the highest value on
+a video's first frame for the number of its objects; it leaves out an object that appears later with a higher
+value, scores one with a lower value from the second frame on, and counts a value that no pixel has as an
+object of J = F = 1 as long as the tracker leaves it out too: there it is not followed. How the server of
+YouTube-VOS treats the first and the last frame is not public; here its objects are scored like the others.
+
+Masks of one folder an object are scored as by the public code of SA-V: on the object's own files but the
+first and the last, from the first of them on which the truth or the answer shows the object.
 """
 
 from __future__ import annotations
@@ -10,6 +16,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+import numpy as np
 
 from ..backends import Backend
 from ..files import replacing
@@ -28,9 +36,10 @@ ObjectScores = Mapping[str, Mapping[str, float]]
 def predict(backend: Backend, video: AnnotatedVideo, folder: Path, advance: Callable[[], None]) -> None:
     """Tracks every object from its first mask to the end, and writes what it finds to a folder of its own.
 
-    The masks are laid out as the true ones are, on every frame from the first mask on; beside them lies
-    `scores.json` with the object scores. As in the paper's evaluation the video is a recorded one
-    (`VideoSegmenter`), which is gone through once.
+    The masks are laid out as the true ones are, on every frame from the first mask on; in a folder an object
+    has for itself, there is an empty one for each true one before that. Beside them lies `scores.json` with
+    the object scores. As in the paper's evaluation the video is a recorded one (`VideoSegmenter`), which is
+    gone through once.
 
     Args:
         advance: called after each frame.
@@ -46,6 +55,10 @@ def predict(backend: Backend, video: AnnotatedVideo, folder: Path, advance: Call
         first[object_id] = names.index(frames[0])
         segmenter.add_prompt(first[object_id], MaskPrompt(mask), object_id, label=name)
     masks = video.masks.at(folder)
+    for name in video.masks.named:
+        for frame in video.masks.annotated(name):
+            if frame not in video.annotated.get(name, ()):
+                masks.write(frame, {name: np.zeros(video.size, np.float32)})
     scores: dict[str, dict[str, float]] = {name: {} for name in video.annotated}
     for one in plan_passes(first, len(names), forward=True, backward=False):
         start, last = one.frames[0], one.frames[-1]
@@ -80,6 +93,8 @@ def score(
 ) -> dict[str, ObjectFrames]:
     """Compares predicted masks with the true ones, by object; one without a frame to score is left out.
 
+    Before its first mask an object is not asked for: a frame there matters only if it counts for J and F.
+
     An object without an object score on a frame counts as called visible where its mask has a pixel; so does
     one that a palette image does not name as hidden.
 
@@ -98,5 +113,8 @@ def score(
         for name in present:
             logit = object_scores.get(name, {}).get(frame)
             shown = bool(answer[name].any()) if logit is None else logit > 0
-            found[name].add(frame, place[frame], answer[name], truth[name], shown)
+            seen = any(found[name].counts) or bool(answer[name].any() or truth[name].any())
+            counts = seen or video.masks.counts_unseen
+            if counts or frame in video.annotated[name]:
+                found[name].add(frame, place[frame], answer[name], truth[name], shown, counts)
     return found

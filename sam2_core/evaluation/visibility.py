@@ -66,7 +66,10 @@ def judge(objects: Sequence[ObjectFrames]) -> Visibility:
 
 
 def returns(found: ObjectFrames) -> list[Return]:
-    """Every return of an object that was in view before its first scored frame, as it is in all protocols."""
+    """Every return of an object that was in view before its first scored frame.
+
+    All are, but for one of SA-V's that a tracker shows too early: its first appearance counts as a return.
+    """
     outcomes: list[Return] = []
     left: int | None = None  # the frame on which it was first hidden
     back: int | None = None  # the frame on which it returned, while it is not found yet

@@ -42,8 +42,10 @@ Images, for --protocol images:
   SA-1B                *.jpg                         *.json of the same name
 """
 _EPILOG = """\
-vos scores an object on its annotated frames but the first, where its mask is given, and the last; offline
-and online score it on all of its annotated frames.
+vos scores an object on its annotated frames but the first, where its mask is given, and the last, as the
+public code of DAVIS 2017 does; in folders of SA-V, as SA-V's does, J and F count from the first frame
+between on which the true or the found mask shows it. offline and online score an object on all of its
+annotated frames.
 
 written to DIR:
   results.json         the figures of the dataset, of each video and of each object

@@ -154,7 +154,7 @@ def test_what_cannot_be_evaluated_is_an_error(
         path.unlink()
     assert main([str(tmp_path / "set"), *out, "--predictions", str(truth), "--restart"]) == 1
     told = error(capsys)
-    assert "object 1 has 2 masks, so none to score; allowed: 3 or more" in told
+    assert "object 1 has no mask to score; allowed: one between the first and the last" in told
     assert "there is no object to score" in told
     with pytest.raises(SystemExit):
         main([str(tmp_path / "set"), *out, "--predictions", str(truth), "--checkpoint", str(checkpoint)])

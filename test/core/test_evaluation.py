@@ -97,7 +97,7 @@ def followed_object(*frames: tuple[bool, float]) -> FollowedObject:
     """An object by frame: whether it is in view, and the IoU that it is found with."""
     in_view, iou = [list(values) for values in zip(*frames, strict=True)]
     numbers = list(range(len(frames)))
-    found = ObjectFrames(list(map(str, numbers)), numbers, iou, iou, in_view, in_view)
+    found = ObjectFrames(list(map(str, numbers)), numbers, iou, iou, in_view, in_view, [True] * len(frames))
     outcomes = [Outcome(value, seen, seen) for value, seen in zip(iou, in_view, strict=True)]
     return FollowedObject(outcomes, found)
 
