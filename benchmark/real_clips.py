@@ -53,6 +53,8 @@ def lay_out(annotation: Path, clips: Path, dataset: Path) -> None:
         mask = decode_rle(one["segmentation"]["counts"], *one["segmentation"]["size"])
         path = dataset / MASKS / annotation.stem / names[one["category_id"]] / f"{one['image_id']:05}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and path.stat().st_mtime > annotation.stat().st_mtime:
+            continue  # written again, it would be scored again
         Image.fromarray(mask.astype(np.uint8) * 255).save(path)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from ..image_files import ImageFileError, read_size
 from ..video import VideoError
 from ..video_frames import FolderFrames
-from .mask_folders import DatasetFileError, MaskFolder, open_masks
+from .mask_folders import DatasetFileError, MaskFolder, files_of, open_masks
 
 _ROOTS = (("JPEGImages_24fps", "Annotations_6fps"), ("JPEGImages", "Annotations"))
 _RESOLUTION = "480p"  # the one of several that DAVIS is evaluated at
@@ -34,6 +34,11 @@ class VideoFolders:
     name: str
     images: Path
     masks: Path
+
+    @property
+    def files(self) -> list[Path]:
+        """Those of its frames and masks, as far as they are there."""
+        return [*files_of(self.images), *files_of(self.masks)]
 
 
 @dataclass(frozen=True)

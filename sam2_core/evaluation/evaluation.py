@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +32,8 @@ class EvaluationError(ValueError):
 class Evaluation:
     """A dataset that is scored by a protocol.
 
-    What is found of an item is kept in a file as soon as it is known, and not looked for again.
+    What is found of an item is kept in a file as soon as it is known, and not looked for again unless a file
+    that it comes from changes.
     """
 
     protocol: AnyProtocol
@@ -58,18 +60,35 @@ class Evaluation:
             EvaluationError: there is a fault and they are not allowed, or there is no object to score.
             WorkerError: a process died.
         """
-        problems = {
-            item.name: json.loads(path.read_text())["problems"]
-            for item in items
-            if (path := self._kept(item.name)).exists()
-        }
+        stamps = {item.name: self._stamp(item) for item in items}
+        problems = self._problems_kept(stamps)
         read = self._read([item for item in items if item.name not in problems])
         problems |= {name: told for name, (_, told) in read.items()}
         told = [*faults, *(problem for item in items for problem in problems[item.name])]
         if told and self.strict:
             raise EvaluationError("--strict does not allow these faults:\n" + "\n".join(told))
-        self._score({name: subject for name, (subject, _) in read.items() if subject is not None}, problems)
+        subjects = {name: subject for name, (subject, _) in read.items() if subject is not None}
+        self._score(subjects, stamps, problems)
         return self._report(items, [*faults, *(p for item in items for p in problems[item.name])], about)
+
+    def _stamp(self, item: Any) -> str:
+        """Another one when a file that the item's figures come from has another name, size or time."""
+        files = [path for path in self.protocol.files(self.workers.backend, item) if path.exists()]
+        states = [(str(path.absolute()), path.stat()) for path in sorted(files)]
+        told = [(name, state.st_size, state.st_mtime_ns) for name, state in states]
+        return hashlib.sha256(repr(told).encode()).hexdigest()
+
+    def _problems_kept(self, stamps: Mapping[str, str]) -> dict[str, list[str]]:
+        """Faults by item that is done; what was kept of one whose files have changed is removed."""
+        problems = {}
+        for name, stamp in stamps.items():
+            path = self._kept(name)
+            kept = json.loads(path.read_text()) if path.exists() else {}
+            if kept.get("stamp") == stamp:
+                problems[name] = kept["problems"]
+            else:
+                path.unlink(missing_ok=True)
+        return problems
 
     def _read(self, items: Sequence[Any]) -> dict[str, tuple[Any | None, list[str]]]:
         """Subjects and faults by item: nothing is tracked before all faults are known."""
@@ -77,14 +96,17 @@ class Evaluation:
             found = list(self.workers.map(partial(_read_one, self.protocol), items, bar))
         return {item.name: outcome for item, outcome in found}
 
-    def _score(self, subjects: Mapping[str, Any], problems: dict[str, list[str]]) -> None:
+    def _score(
+        self, subjects: Mapping[str, Any], stamps: Mapping[str, str], problems: dict[str, list[str]]
+    ) -> None:
         """Evaluates subjects and keeps what is found; one that cannot be gets a new entry in `problems`."""
         total = sum(self.protocol.steps(subject) for subject in subjects.values())
         work = partial(_score_one, self.protocol)
         with tqdm(total=total, desc="scoring", unit="frame", disable=not subjects) as bar:
             for (name, _), found in self.workers.map(work, list(subjects.items()), bar):
                 if not isinstance(found, str):
-                    _write_json(self._kept(name), {"objects": found, "problems": problems[name]})
+                    kept = {"stamp": stamps[name], "objects": found, "problems": problems[name]}
+                    _write_json(self._kept(name), kept)
                 elif self.strict:
                     raise EvaluationError(found)
                 else:

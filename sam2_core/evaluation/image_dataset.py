@@ -51,6 +51,11 @@ class ImageSource(Protocol):
 
     @property
     def name(self) -> str: ...
+    @property
+    def files(self) -> list[Path]:
+        """All that it is read from; one may be missing."""
+        ...
+
     def read(self) -> tuple[list[AnnotatedImage], list[str]]:
         """The images that can be used, and all that is wrong with the others, as "file: reason"."""
         ...
@@ -150,6 +155,10 @@ class _Video:
     def name(self) -> str:
         return self.folders.name
 
+    @property
+    def files(self) -> list[Path]:
+        return self.folders.files
+
     def read(self) -> tuple[list[AnnotatedImage], list[str]]:
         video, problems = read_video(self.folders, scored=False)
         if video is None:
@@ -174,6 +183,10 @@ class _CocoImage:
     file: Path
     annotations: tuple[Mapping[str, Any], ...]
 
+    @property
+    def files(self) -> list[Path]:
+        return [self.path, self.file]
+
     def read(self) -> tuple[list[AnnotatedImage], list[str]]:
         return _read(self.name, self.path, self.file, self.annotations)
 
@@ -187,6 +200,10 @@ class _RunLengthFile:
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def files(self) -> list[Path]:
+        return [self.path, self.path.with_suffix(".json")]
 
     def read(self) -> tuple[list[AnnotatedImage], list[str]]:
         file = self.path.with_suffix(".json")

@@ -165,6 +165,12 @@ def open_masks(folder: Path) -> PaletteMasks | ObjectFolders:
     return ObjectFolders(folder) if has_folders else PaletteMasks(folder)
 
 
+def files_of(folder: Path) -> list[Path]:
+    """The files of a folder and of the folders in it; none where there is no such folder."""
+    folders = [folder, *(path for path in folder.glob("*") if path.is_dir())]
+    return [path for one in folders for path in one.glob("*") if path.is_file()]
+
+
 def _stems(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in folder.glob("*.png") if not path.name.startswith(".")))
 

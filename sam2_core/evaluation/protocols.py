@@ -17,7 +17,7 @@ from .dataset import AnnotatedVideo, VideoFolders, find_videos, read_video
 from .image_dataset import AnnotatedImage, ImageSource, find_images, load_image
 from .images import segment_objects
 from .interactive import Click, Effort, Interaction, offline_rounds, track_offline, track_online
-from .mask_folders import ObjectFolders
+from .mask_folders import ObjectFolders, files_of
 from .object_scores import ObjectFrames
 from .pictures import draw_object, draw_video
 from .semi_supervised import predict, read_object_scores, score
@@ -34,6 +34,10 @@ class Named(Protocol):
 
     @property
     def name(self) -> str: ...
+    @property
+    def files(self) -> list[Path]:
+        """All that it is read from; one may be missing."""
+        ...
 
 
 Item = TypeVar("Item", bound=Named)
@@ -68,6 +72,10 @@ class ScoringProtocol(ABC, Generic[Item, Subject]):
     @abstractmethod
     def find(self, dataset: Path, names: Iterable[str] | None) -> tuple[Sequence[Item], list[str]]:
         """The items, those named or all, and what is wrong with the dataset's index. Raises DatasetError."""
+
+    def files(self, backend: Backend | None, item: Item) -> list[Path]:
+        """All that the item's figures come from; one may be missing."""
+        return item.files
 
     @abstractmethod
     def read(self, item: Item) -> tuple[Subject | None, list[str]]:
@@ -106,6 +114,9 @@ class SemiSupervised(_OnVideos):
     """The first mask is given (`semi_supervised.py`); without a backend, `masks` are another tracker's."""
 
     masks: Path
+
+    def files(self, backend: Backend | None, item: VideoFolders) -> list[Path]:
+        return item.files if backend else [*item.files, *files_of(self.masks / item.name)]
 
     def read(self, item: VideoFolders) -> tuple[AnnotatedVideo | None, list[str]]:
         return read_video(item)

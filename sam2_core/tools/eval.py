@@ -56,10 +56,11 @@ written to DIR:
                        (offline, online: those of the last round, on the annotated frames)
   videos/, images/     what was found on every frame or image, one file for each video or image
 
-An interrupted run goes on, with the videos it was at, when the same command is given again. With the
-same --threads the figures are the same for any --workers; with others they differ in the last digits, since
-sums round in another order. Videos and images with a missing or unreadable file, or with masks of another
-size, are named and left out; --strict makes that an error.
+An interrupted run goes on, with the videos it was at, when the same command is given again; what is done is
+done again only where its files have changed. With the same --threads the figures are the same for any
+--workers; with others they differ in the last digits, since sums round in another order. Videos and images
+with a missing or unreadable file, or with masks of another size, are named and left out; --strict makes that
+an error.
 
 examples:
   sam2-eval DAVIS/ --out davis/ --videos DAVIS/ImageSets/2017/val.txt --checkpoint sam2.1_hiera_large.pt
