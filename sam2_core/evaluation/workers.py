@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 from tqdm import tqdm
 
-from ..backends import Backend
+from ..backends import Backend, LoadedBackend
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -42,10 +42,10 @@ class Workers:
         load: gives the backend; None where the jobs need none. It is sent to the processes.
     """
 
-    def __init__(self, count: int, threads: int, load: Callable[[], Backend | None]) -> None:
+    def __init__(self, count: int, threads: int, load: Callable[[], LoadedBackend | None]) -> None:
         self._threads_before = torch.get_num_threads()
         torch.set_num_threads(threads)
-        self.backend = load()
+        self.loaded = load()
         self._pool: ProcessPoolExecutor | None = None
         if count > 1:
             context = multiprocessing.get_context("spawn")  # a forked one would share torch's threads
@@ -54,6 +54,10 @@ class Workers:
             self._pool = ProcessPoolExecutor(
                 count, context, _prepare, (threads, load, self._steps, self._stop)
             )
+
+    @property
+    def backend(self) -> Backend | None:
+        return self.loaded.backend if self.loaded else None
 
     def __enter__(self) -> Workers:
         return self
@@ -104,13 +108,16 @@ _steps: Synchronized[int]
 _stop: Event
 
 
-def _prepare(threads: int, load: Callable[[], Backend | None], steps: Synchronized[int], stop: Event) -> None:
+def _prepare(
+    threads: int, load: Callable[[], LoadedBackend | None], steps: Synchronized[int], stop: Event
+) -> None:
     """Makes a new process a worker."""
     global _backend, _steps, _stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and says what to do
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
-    _backend, _steps, _stop = load(), steps, stop
+    loaded = load()
+    _backend, _steps, _stop = loaded.backend if loaded else None, steps, stop
 
 
 def _end_with_parent() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,13 +12,20 @@ from typing import Any
 
 import torch
 
+from ..backends import LoadedBackend
 from ..evaluation.dataset import DatasetError
 from ..evaluation.evaluation import AnyProtocol, Evaluation, EvaluationError
 from ..evaluation.interactive import Effort
 from ..evaluation.protocols import Images, Interactive, SemiSupervised
 from ..evaluation.workers import WorkerError, Workers
-from ..model import CheckpointError, Sam2Network
-from .network import add_correction_option, add_network_options, describe_network, load_given_network
+from ..model import CheckpointError
+from .network import (
+    add_backend_options,
+    add_correction_option,
+    add_network_options,
+    describe_network,
+    load_given_backend,
+)
 from .program import named, run_program
 from .run import RunError, claim
 
@@ -57,15 +65,16 @@ written to DIR:
   videos/, images/     what was found on every frame or image, one file for each video or image
 
 An interrupted run goes on, with the videos it was at, when the same command is given again; what is done is
-done again only where its files have changed. With the same --threads the figures are the same for any
---workers; with others they differ in the last digits, since sums round in another order. Videos and images
-with a missing or unreadable file, or with masks of another size, are named and left out; --strict makes that
-an error.
+done again only where its files have changed. With the same backend and --threads the figures are the same
+for any --workers; with others they differ in the last digits, since sums round in another order. Videos and
+images with a missing or unreadable file, or with masks of another size, are named and left out; --strict
+makes that an error.
 
 examples:
   sam2-eval DAVIS/ --out davis/ --videos DAVIS/ImageSets/2017/val.txt --checkpoint sam2.1_hiera_large.pt
   sam2-eval sav_val/ --out scores/ --predictions masks_of_another_tracker/
   sam2-eval MOSE/ --protocol offline --out clicks/ --workers 4
+  sam2-eval MOSE/ --out scores/ --backend onnxruntime
   sam2-eval coco/ --protocol images --out coco_scores/
 """
 
@@ -95,7 +104,7 @@ def _evaluate(given: argparse.Namespace) -> None:
     items, faults = protocol.find(given.dataset, names)
     threads = given.threads or max(1, torch.get_num_threads() // given.workers)
     with Workers(given.workers, threads, partial(_load, given)) as workers:
-        about = _identity(given, workers.backend)
+        about = _identity(given, workers.loaded)
         claim(given.out, about, given.restart, given.out.glob(f"{protocol.kept_in}/*.json"))
         summary, problems = Evaluation(protocol, workers, given.out, given.strict).run(items, faults, about)
     for problem in problems:
@@ -113,14 +122,19 @@ def _protocol(given: argparse.Namespace) -> AnyProtocol:
     return Interactive(masks, effort, given.protocol == "online", given.lasting_corrections)
 
 
-def _load(given: argparse.Namespace) -> Sam2Network | None:
-    return None if given.predictions else load_given_network(given)
+def _load(given: argparse.Namespace) -> LoadedBackend | None:
+    """What runs the network; the workers need not repeat what this process says of it."""
+    is_worker = multiprocessing.parent_process() is not None
+    return None if given.predictions else load_given_backend(given, quiet=is_worker)
 
 
-def _identity(given: argparse.Namespace, network: Any) -> dict[str, Any]:
+def _identity(given: argparse.Namespace, loaded: LoadedBackend | None) -> dict[str, Any]:
     """What makes a run what it is."""
-    tracker = describe_network(network) if network else str(given.predictions.resolve())
-    about = {"protocol": given.protocol, "dataset": str(given.dataset.resolve()), "tracker": tracker}
+    about = {"protocol": given.protocol, "dataset": str(given.dataset.resolve())}
+    if loaded:
+        about |= {"tracker": describe_network(loaded.network), "backend": loaded.name}
+    else:
+        about |= {"tracker": str(given.predictions.resolve())}
     if given.protocol in ("offline", "online"):
         about |= {
             "frames with clicks": given.frames,
@@ -205,6 +219,7 @@ def _parser() -> argparse.ArgumentParser:
         help="CPU threads of each of them (default: PyTorch's, divided by the workers)",
     )
     add_network_options(parser)
+    add_backend_options(parser)
     return parser
 
 

@@ -9,7 +9,7 @@ import zlib
 import torch
 
 from ..backends.choose import BACKENDS, PROVIDERS, BackendOptions, LoadedBackend, load_backend
-from ..model import PRECISIONS, Sam2Network, load_network
+from ..model import PRECISIONS, Sam2Network
 from ..tracking.rehearsal import rehearse
 
 
@@ -48,11 +48,6 @@ def _device(name: str) -> str:
     return name
 
 
-def load_given_network(given: argparse.Namespace) -> Sam2Network:
-    """The network of the options. Raises CheckpointError."""
-    return load_network(given.model, given.checkpoint, given.image_size, given.precision, given.device)
-
-
 def add_backend_options(parser: argparse.ArgumentParser) -> None:
     """Adds --backend, --exported and --provider, for tools that track."""
     options = parser.add_argument_group("what runs the network")
@@ -83,8 +78,16 @@ def add_correction_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_given_backend(given: argparse.Namespace) -> LoadedBackend:
-    """The network of the options and what runs it; says on stderr what that is. Raises CheckpointError."""
+def load_given_backend(given: argparse.Namespace, quiet: bool = False) -> LoadedBackend:
+    """The network of the options and what runs it; without `quiet`, says on stderr what that is.
+
+    Raises CheckpointError.
+    """
+
+    def tell(line: str) -> None:
+        if not quiet:
+            print(line, file=sys.stderr)
+
     options = BackendOptions(
         backend=given.backend,
         model=given.model,
@@ -95,8 +98,8 @@ def load_given_backend(given: argparse.Namespace) -> LoadedBackend:
         exported=given.exported,
         provider=given.provider,
     )
-    loaded = load_backend(options, lambda line: print(line, file=sys.stderr), rehearse)
-    print(f"the network runs in {loaded.name}: {loaded.reason}", file=sys.stderr)
+    loaded = load_backend(options, tell, rehearse)
+    tell(f"the network runs in {loaded.name}: {loaded.reason}")
     return loaded
 
 

@@ -149,7 +149,7 @@ def test_what_cannot_be_evaluated_is_an_error(
     assert "is no dataset; allowed: a folder with JPEGImages_24fps and Annotations_6fps" in error(capsys)
     assert main([str(tmp_path / "set"), *out, "--predictions", str(truth)]) == 0
     assert main([str(tmp_path / "set"), *out, "--checkpoint", str(checkpoint)]) == 1
-    assert "holds a run with another tracker; allowed: another folder, or --restart" in error(capsys)
+    assert "holds a run with another tracker and another backend; allowed: another folder" in error(capsys)
     for path in sorted(truth.glob("a/*.png"))[2:]:
         path.unlink()
     assert main([str(tmp_path / "set"), *out, "--predictions", str(truth), "--restart"]) == 1

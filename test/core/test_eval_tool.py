@@ -102,7 +102,7 @@ def test_the_tracker_leaves_masks_that_give_the_same_figures_again(
     again = ["--out", str(tmp_path / "again"), "--predictions", str(out / "predictions")]
     assert main([str(tmp_path / "set"), *again]) == 0
     scored = results(tmp_path / "again")
-    assert {**scored, "tracker": tracked["tracker"]} == tracked
+    assert {**scored, "tracker": tracked["tracker"], "backend": tracked["backend"]} == tracked
     assert "sam2_pico" in tracked["tracker"]
 
     written = sorted(path.relative_to(out / "predictions") for path in (out / "predictions").rglob("*.png"))
@@ -163,7 +163,9 @@ def test_an_interrupted_run_goes_on_with_the_next_video(tmp_path: Path, checkpoi
     assert (out / "videos/a.json").stat().st_mtime_ns == kept
 
 
-def test_the_figures_do_not_depend_on_the_number_of_workers(tmp_path: Path, checkpoint: Path) -> None:
+def test_the_figures_do_not_depend_on_the_number_of_workers(
+    tmp_path: Path, checkpoint: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     root = tmp_path / "set"
     davis(root, ("a", "b", "c"))
     broken = root / "JPEGImages/480p/c/00006.jpg"
@@ -171,6 +173,7 @@ def test_the_figures_do_not_depend_on_the_number_of_workers(tmp_path: Path, chec
     for count in ("1", "2"):
         given = [str(root), "--out", str(tmp_path / count), "--checkpoint", str(checkpoint)]
         assert main([*given, "--workers", count, "--threads", "1"]) == 0
+        assert capfd.readouterr().err.count("the network runs in ") == 1, "workers do not repeat it"
     assert results(tmp_path / "2") == results(tmp_path / "1")
     assert results(tmp_path / "2")["problems"] == [f"{broken}: not a readable image"]
     for name in ("a", "b"):
