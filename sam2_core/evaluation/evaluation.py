@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,6 +23,7 @@ from .protocols import Found, Report, ScoringProtocol
 from .workers import Advance, Workers
 
 AnyProtocol = ScoringProtocol[Any, Any]
+_NOT_STRICT = "--strict does not allow these faults:"
 
 
 class EvaluationError(ValueError):
@@ -41,7 +43,10 @@ class Evaluation:
     out: Path
     """Where everything goes."""
     strict: bool
-    """Whether a fault of the dataset is an error; else what it concerns is told and left out."""
+    """Whether a fault of the dataset is an error; else what it concerns is told and left out.
+
+    A fault of another tracker's masks always is: without the videos that it lost, its score would be higher.
+    """
 
     def run(
         self, items: Sequence[Any], faults: Sequence[str], about: Mapping[str, Any]
@@ -57,19 +62,23 @@ class Evaluation:
             The outcome in one line, and all that is wrong with the files.
 
         Raises:
-            EvaluationError: there is a fault and they are not allowed, or there is no object to score.
+            EvaluationError: there is a fault that is not allowed, or no object to score.
             WorkerError: a process died.
         """
         stamps = {item.name: self._stamp(item) for item in items}
-        problems = self._problems_kept(stamps)
-        read = self._read([item for item in items if item.name not in problems])
-        problems |= {name: told for name, (_, told) in read.items()}
-        told = [*faults, *(problem for item in items for problem in problems[item.name])]
+        kept = self._problems_kept(stamps)
+        read = self._read([item for item in items if item.name not in kept])
+        problems = {name: kept[name] if name in kept else read[name][1] for name in stamps}
+        told = [*faults, *chain.from_iterable(problems.values())]
         if told and self.strict:
-            raise EvaluationError("--strict does not allow these faults:\n" + "\n".join(told))
+            raise EvaluationError("\n".join([_NOT_STRICT, *told]))
         subjects = {name: subject for name, (subject, _) in read.items() if subject is not None}
-        self._score(subjects, stamps, problems)
-        return self._report(items, [*faults, *(p for item in items for p in problems[item.name])], about)
+        failed = self._score(subjects, stamps, problems)
+        if failed and (self.strict or self.workers.backend is None):
+            rule = _NOT_STRICT if self.strict else "masks to score must not have these faults:"
+            raise EvaluationError("\n".join([rule, *sorted(failed.values())]))
+        problems |= {name: [*problems[name], fault] for name, fault in failed.items()}
+        return self._report(items, faults, problems, about)
 
     def _stamp(self, item: Any) -> str:
         """Another one when a file that the item's figures come from has another name, size or time."""
@@ -97,39 +106,46 @@ class Evaluation:
         return {item.name: outcome for item, outcome in found}
 
     def _score(
-        self, subjects: Mapping[str, Any], stamps: Mapping[str, str], problems: dict[str, list[str]]
-    ) -> None:
-        """Evaluates subjects and keeps what is found; one that cannot be gets a new entry in `problems`."""
+        self, subjects: Mapping[str, Any], stamps: Mapping[str, str], problems: Mapping[str, list[str]]
+    ) -> dict[str, str]:
+        """Evaluates subjects and keeps what is found; returns by item why it could not be evaluated."""
+        failed = {}
         total = sum(self.protocol.steps(subject) for subject in subjects.values())
         work = partial(_score_one, self.protocol)
         with tqdm(total=total, desc="scoring", unit="frame", disable=not subjects) as bar:
             for (name, _), found in self.workers.map(work, list(subjects.items()), bar):
-                if not isinstance(found, str):
-                    kept = {"stamp": stamps[name], "objects": found, "problems": problems[name]}
-                    _write_json(self._kept(name), kept)
-                elif self.strict:
-                    raise EvaluationError(found)
-                else:
-                    problems[name] = [*problems[name], found]
+                if isinstance(found, str):
+                    failed[name] = found
+                    continue
+                kept = {"stamp": stamps[name], "objects": found, "problems": problems[name]}
+                _write_json(self._kept(name), kept)
+        return failed
 
     def _report(
-        self, items: Sequence[Any], problems: list[str], about: Mapping[str, Any]
+        self,
+        items: Sequence[Any],
+        faults: Sequence[str],
+        problems: Mapping[str, list[str]],
+        about: Mapping[str, Any],
     ) -> tuple[str, list[str]]:
         """Writes what is told of all items in which something was found."""
+        told = [*faults, *chain.from_iterable(problems.values())]
         found: dict[str, Found] = {}
         for name in (item.name for item in items):
             if self._kept(name).exists() and (objects := json.loads(self._kept(name).read_text())["objects"]):
                 found[name] = objects
         if not found:
-            raise EvaluationError("\n".join([f"{self.out}: there is no object to score", *problems]))
-        report = self.protocol.report(about, found)
-        pictures = self._draw(report, {item.name: item for item in items}, found, problems)
+            raise EvaluationError("\n".join([f"{self.out}: there is no object to score", *told]))
+        left_out = sum(bool(problems[item.name]) for item in items if item.name not in found)
+        report = self.protocol.report({**about, "left out because of faults": left_out}, found)
+        pictures = self._draw(report, {item.name: item for item in items}, found, told)
         for name, chart in report.charts.items():
             Image.fromarray(chart).save(self.out / name)
-        _write_json(self.out / "results.json", report.figures(problems))
+        _write_json(self.out / "results.json", report.figures(told))
         with replacing(self.out / "report.md") as temporary:
-            temporary.write_text(report.text(problems, pictures))
-        return f"{report.summary}  {self.out / 'report.md'}", problems
+            temporary.write_text(report.text(told, pictures))
+        left = f"  left out because of faults: {left_out} of {len(items)}" if left_out else ""
+        return f"{report.summary}{left}  {self.out / 'report.md'}", told
 
     def _draw(
         self, report: Report, items: Mapping[str, Any], found: Mapping[str, Found], problems: list[str]

@@ -66,9 +66,11 @@ written to DIR:
 
 An interrupted run goes on, with the videos it was at, when the same command is given again; what is done is
 done again only where its files have changed. With the same backend and --threads the figures are the same
-for any --workers; with others they differ in the last digits, since sums round in another order. Videos and
-images with a missing or unreadable file, or with masks of another size, are named and left out; --strict
-makes that an error.
+for any --workers; with others they differ in the last digits, since sums round in another order.
+
+Videos and images with a missing or unreadable file, or with masks of another size, are named and left out,
+and the results say how many these are; --strict makes that an error. So it always is where a file of
+--predictions is missing or unreadable: without the videos that a tracker lost its score would be higher.
 
 examples:
   sam2-eval DAVIS/ --out davis/ --videos DAVIS/ImageSets/2017/val.txt --checkpoint sam2.1_hiera_large.pt
@@ -202,7 +204,7 @@ def _parser() -> argparse.ArgumentParser:
         help="clicks on each of them (offline, online; default: %(default)s)",
     )
     add_correction_option(parser)
-    parser.add_argument("--strict", action="store_true", help="stop at the first fault of the dataset")
+    parser.add_argument("--strict", action="store_true", help="any fault of the dataset is an error")
     parser.add_argument("--restart", action="store_true", help="forget the run that is in DIR")
     parallel = parser.add_argument_group("speed")
     parallel.add_argument(

@@ -74,9 +74,13 @@ def test_a_faulty_video_is_told_of_and_left_out_or_fatal(
     assert message in capsys.readouterr().err
     assert not (out / "results.json").exists()
     assert main(given) == 0
-    assert message in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert message in told.err
+    assert "left out because of faults: 1 of 2" in told.out
     found = results(out)
     assert list(found["videos"]) == ["a"]
+    assert found["left out because of faults"] == 1
+    assert "- left out because of faults: 1\n" in (out / "report.md").read_text()
     assert message in found["problems"][0]
     assert found["problems"][0] in (out / "report.md").read_text()
 
@@ -109,6 +113,9 @@ def test_a_frame_that_breaks_off_leaves_out_its_video(
     assert main(given) == 0
     assert f"{broken}: not a readable image" in capsys.readouterr().err
     assert list(results(out)["videos"]) == ["a"]
+    assert results(out)["left out because of faults"] == 1
+    assert main([*given, "--strict"]) == 1
+    assert f"--strict does not allow these faults:\n{broken}: not a" in capsys.readouterr().err
 
     kept = (out / "videos/a.json").stat().st_mtime_ns
     broken.write_bytes(whole)
@@ -130,14 +137,24 @@ def test_masks_are_scored_without_a_frame_to_draw_them_on(tmp_path: Path) -> Non
     assert "not a readable image; so there is no picture of b" in problem
 
 
-def test_missing_predictions_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    davis(tmp_path / "set")
-    write_palettes(tmp_path / "found/a")
+def test_missing_predictions_leave_no_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    davis(tmp_path / "set", ("a", "b", "c"))
+    for name in ("a", "b"):
+        write_palettes(tmp_path / "found" / name)
+    (tmp_path / "found/b/00004.png").unlink()
     given = [str(tmp_path / "set"), "--out", str(tmp_path / "out"), "--predictions", str(tmp_path / "found")]
+    for more in ([], ["--strict"]):
+        assert main([*given, *more]) == 1
+        told = error(capsys)
+        assert f"{tmp_path / 'found/b/00004.png'}: is missing" in told
+        assert f"{tmp_path / 'found/c/00001.png'}: is missing" in told
+        assert not (tmp_path / "out/results.json").exists()
+    for name in ("b", "c"):
+        write_palettes(tmp_path / "again" / name)
+        shutil.copytree(tmp_path / "again" / name, tmp_path / "found" / name, dirs_exist_ok=True)
     assert main(given) == 0
-    assert "found/b/00001.png: is missing" in capsys.readouterr().err
-    assert list(results(tmp_path / "out")["videos"]) == ["a"]
-    assert main([*given, "--strict"]) == 1
+    found = results(tmp_path / "out")
+    assert (list(found["videos"]), found["left out because of faults"]) == (["a", "b", "c"], 0)
 
 
 def test_what_cannot_be_evaluated_is_an_error(
