@@ -61,6 +61,17 @@ class AnnotatedVideo:
         return [path.stem for path in self.images.paths]
 
 
+def read_names(file: Path) -> list[str]:
+    """The names of a text file, one a line. Raises DatasetError where it has none, or is no text."""
+    try:
+        names = [line.strip() for line in file.read_text("utf-8").splitlines()]
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{file}: is no text; allowed: names in UTF-8, one a line") from error
+    if not any(names):
+        raise DatasetError(f"{file}: has no name; allowed: one or more, one a line")
+    return [name for name in names if name]
+
+
 def find_videos(root: Path, names: Iterable[str] | None = None) -> list[VideoFolders]:
     """The videos of a dataset in order of name; those named, or all that have masks.
 

@@ -11,7 +11,8 @@ Objects are polygons or run lengths as COCO has them. Crowds (`iscrowd`) are lef
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -223,6 +224,13 @@ def decode(segmentation: Any, size: tuple[int, int]) -> BoolMask:
     Raises:
         ValueError: they are malformed, or of an image of another size.
     """
+    try:
+        return _decode(segmentation, size)
+    except (TypeError, OverflowError) as error:
+        raise ValueError("its segmentation is malformed") from error
+
+
+def _decode(segmentation: Any, size: tuple[int, int]) -> BoolMask:
     if isinstance(segmentation, list):
         return fill_polygons(segmentation, size)
     if not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
@@ -230,11 +238,13 @@ def decode(segmentation: Any, size: tuple[int, int]) -> BoolMask:
     if tuple(segmentation["size"]) != size:
         height, width = segmentation["size"]
         raise ValueError(f"its mask is {width} x {height}; allowed: the image's size, {size[1]} x {size[0]}")
-    counts = segmentation["counts"]
+    counts, pixels = segmentation["counts"], size[0] * size[1]
     if isinstance(counts, str):
         return decode_rle(counts, *size)
-    runs = np.asarray(counts, np.int64)
-    if runs.ndim != 1 or runs.size == 0 or runs.min() < 0 or runs.sum() != size[0] * size[1]:
+    runs = np.asarray(counts)
+    if runs.ndim != 1 or runs.dtype.kind != "i":
+        raise ValueError("its run lengths are not a list of integers")
+    if runs.min() < 0 or runs.max() > pixels or runs.sum() != pixels:
         raise ValueError("its run lengths do not fill the image")
     return mask_of_runs(runs, *size)
 
@@ -246,6 +256,9 @@ def _read(name: str, path: Path, file: Path, annotations: Any) -> tuple[list[Ann
         return [], [f"{path}: is {error.reason}"]
     segmentations, problems = {}, []
     for number, annotation in enumerate(annotations, start=1):
+        if not isinstance(annotation, dict):
+            problems.append(f"{file}: annotation {number}: is {annotation!r}; allowed: a JSON object")
+            continue
         if annotation.get("iscrowd"):
             continue
         key = str(annotation.get("id", number))
@@ -256,15 +269,13 @@ def _read(name: str, path: Path, file: Path, annotations: Any) -> tuple[list[Ann
                 problems.append(f"{file}: annotation {key}: no pixel shows the object")
         except ValueError as error:
             problems.append(f"{file}: annotation {key}: {error}")
-        except TypeError:
-            problems.append(f"{file}: annotation {key}: its segmentation is malformed")
     return ([_Segmented(name, path, size, segmentations)] if segmentations else []), problems
 
 
 def _coco(file: Path) -> tuple[list[ImageSource], list[str]]:
     content = _load(file)
     try:
-        names = {image["id"]: image["file_name"] for image in content["images"]}
+        names = _file_names(file, content["images"])
         on_image: dict[Any, list[Mapping[str, Any]]] = {}
         for annotation in content["annotations"]:
             on_image.setdefault(annotation["image_id"], []).append(annotation)
@@ -286,6 +297,19 @@ def _coco(file: Path) -> tuple[list[ImageSource], list[str]]:
     if not sources:
         raise DatasetError("\n".join([f"{file}: no image is annotated", *problems]))
     return list(sources), problems
+
+
+def _file_names(file: Path, images: Sequence[Mapping[str, Any]]) -> dict[Any, str]:
+    """The names of COCO's images by id. Raises DatasetError where one is no text, or is there twice."""
+    for key in ("id", "file_name"):
+        counts = Counter(image[key] for image in images)
+        if several := [value for value, count in counts.items() if count > 1]:
+            raise DatasetError(f"{file}: has several images of the {key} {several[0]!r}; allowed: one")
+    names = {image["id"]: image["file_name"] for image in images}
+    for image, name in names.items():
+        if not isinstance(name, str):
+            raise DatasetError(f"{file}: image {image} has the file_name {name!r}; allowed: a text")
+    return names
 
 
 def _load(file: Path) -> Any:

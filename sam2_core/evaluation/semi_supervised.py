@@ -76,16 +76,20 @@ def read_object_scores(folder: Path) -> ObjectScores:
     """The object scores that `predict` left beside its masks; none in a folder of another tracker.
 
     Raises:
-        DatasetFileError: the file is unreadable.
+        DatasetFileError: the file holds something else.
     """
     path = folder / _SCORES
     if not path.exists():
         return {}
     try:
-        content: ObjectScores = json.loads(path.read_text())
-    except ValueError as error:
-        raise DatasetFileError(path, "is not JSON") from error
-    return content
+        content = json.loads(path.read_text())
+        return {
+            name: {frame: float(logit) for frame, logit in logits.items()} for name, logits in content.items()
+        }
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DatasetFileError(
+            path, "is no file of object scores; allowed: logits by object and frame"
+        ) from error
 
 
 def score(

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ..backends import LoadedBackend
-from ..evaluation.dataset import DatasetError
+from ..evaluation.dataset import DatasetError, read_names
 from ..evaluation.evaluation import AnyProtocol, Evaluation, EvaluationError
 from ..evaluation.interactive import Effort
 from ..evaluation.protocols import Images, Interactive, SemiSupervised
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(given: argparse.Namespace) -> None:
-    names = given.videos.read_text().split() if given.videos else None
+    names = read_names(given.videos) if given.videos else None
     protocol = _protocol(given)
     items, faults = protocol.find(given.dataset, names)
     threads = given.threads or max(1, torch.get_num_threads() // given.workers)
@@ -180,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what is done, see above (default: %(default)s)",
     )
     parser.add_argument(
-        "--videos", type=Path, metavar="FILE", help="names of the videos or images, one a line (all)"
+        "--videos", type=Path, metavar="FILE", help="names of the videos or images, one a line (default: all)"
     )
     parser.add_argument(
         "--predictions",

@@ -157,6 +157,35 @@ def test_missing_predictions_leave_no_score(tmp_path: Path, capsys: pytest.Captu
     assert (list(found["videos"]), found["left out because of faults"]) == (["a", "b", "c"], 0)
 
 
+@pytest.mark.parametrize("content", ["[1, 2]", '{"1": 0.9}', '{"1": {"00001": "x"}}', "nothing"])
+def test_a_foreign_file_of_scores_is_named(
+    tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    davis(tmp_path / "set", ("a",))
+    write_palettes(tmp_path / "found/a")
+    (tmp_path / "found/a/scores.json").write_text(content)
+    given = [str(tmp_path / "set"), "--out", str(tmp_path / "out"), "--predictions", str(tmp_path / "found")]
+    assert main(given) == 1
+    assert f"{tmp_path / 'found/a/scores.json'}: is no file of object scores; allowed" in error(capsys)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xfea", "is no text; allowed: names in UTF-8, one a line"),
+        (b" \n\n", "has no name; allowed: one or more, one a line"),
+    ],
+)
+def test_a_list_without_names_is_an_error(
+    tmp_path: Path, content: bytes, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth, names = davis(tmp_path / "set", ("a",)), tmp_path / "names.txt"
+    names.write_bytes(content)
+    given = [str(tmp_path / "set"), "--out", str(tmp_path / "out"), "--predictions", str(truth)]
+    assert main([*given, "--videos", str(names)]) == 1
+    assert f"{names}: {message}" in error(capsys)
+
+
 def test_what_cannot_be_evaluated_is_an_error(
     tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -247,11 +247,11 @@ def test_the_occlusion_head_decides_what_the_tracker_calls_visible(tmp_path: Pat
 
 
 def test_a_list_chooses_the_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    truth = davis(tmp_path / "set")
-    (tmp_path / "val.txt").write_text("b\nnone\n")
+    truth = davis(tmp_path / "set", ("a", "b", "with a blank"))
+    (tmp_path / "val.txt").write_text("b \n\nwith a blank\nnone\n")
     given = [str(tmp_path / "set"), "--out", str(tmp_path / "out"), "--predictions", str(truth)]
     assert main([*given, "--videos", str(tmp_path / "val.txt")]) == 0
-    assert list(results(tmp_path / "out")["videos"]) == ["b"]
+    assert list(results(tmp_path / "out")["videos"]) == ["b", "with a blank"]
     assert "480p/none: no such folder" in capsys.readouterr().err
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from sam2_core.evaluation.dataset import DatasetError, find_videos
+from sam2_core.evaluation.dataset import DatasetError, find_videos, read_names
 from sam2_core.evaluation.mask_folders import DatasetFileError
 from sam2_core.training.config import DataSource, TrainingConfig
 from sam2_core.training.datasets.folders import FolderSource
@@ -120,7 +120,7 @@ def _find(entry: DataSource, problems: list[str]) -> list[Source]:
     if not path.is_dir():
         raise DatasetError(f"{path}: no such folder")
     if any(path.glob("JPEGImages*")):
-        names = Path(entry.videos).expanduser().read_text().split() if entry.videos else None
+        names = read_names(Path(entry.videos).expanduser()) if entry.videos else None
         return [FolderSource(folders) for folders in find_videos(path, names)]
     annotations = sorted(path.rglob("*.json"))
     sav: list[Source] = [SavSource(one) for one in annotations if one.stem.endswith(KINDS)]
