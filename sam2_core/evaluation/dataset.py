@@ -16,7 +16,7 @@ from pathlib import Path
 from ..image_files import ImageFileError, read_size
 from ..video import VideoError
 from ..video_frames import FolderFrames
-from .mask_folders import DatasetFileError, MaskFolder, files_of, open_masks
+from .mask_folders import DatasetFileError, MaskFolder, files_of, open_masks, subfolders
 
 _ROOTS = (("JPEGImages_24fps", "Annotations_6fps"), ("JPEGImages", "Annotations"))
 _RESOLUTION = "480p"  # the one of several that DAVIS is evaluated at
@@ -89,7 +89,7 @@ def find_videos(root: Path, names: Iterable[str] | None = None) -> list[VideoFol
     images, masks = (folder / level for folder in found)
     if not masks.is_dir():
         raise DatasetError(f"{masks}: no such folder")
-    chosen = _folders(masks) if names is None else sorted(set(names))
+    chosen = subfolders(masks) if names is None else sorted(set(names))
     if not chosen:
         raise DatasetError(f"{masks}: has no video; allowed: one folder a video")
     return [VideoFolders(name, images / name, masks / name) for name in chosen]
@@ -170,14 +170,10 @@ def _by_number(name: str) -> tuple[int, str]:
     return (int(name) if name.isdecimal() else 0), name
 
 
-def _folders(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.is_dir())
-
-
 def _resolution(images: Path) -> str:
     """The name of the folder that lies between the frames' root and the videos, in DAVIS; else empty."""
-    names = _folders(images)
-    if not names or not _folders(images / names[0]):
+    names = subfolders(images)
+    if not names or not subfolders(images / names[0]):
         return ""
     if len(names) > 1 and _RESOLUTION not in names:
         found = ", ".join(names)

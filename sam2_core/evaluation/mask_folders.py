@@ -77,7 +77,8 @@ class MaskFolder(Protocol):
 class PaletteMasks:
     """One image a frame with all objects in it, as DAVIS, MOSE and YouTube-VOS have them.
 
-    Every frame that has a file is annotated for every object; one without a pixel is hidden there.
+    Every frame that has a file is annotated for every object; one without a pixel is hidden there. A file
+    without another value than 0 and `VOID` cannot be used: a mask of 0 and 255 says of no object which it is.
     """
 
     named: tuple[str, ...] = ()
@@ -94,11 +95,11 @@ class PaletteMasks:
         return self.frames[self.frames.index(shown[0]) + 1 : -1]
 
     def visible(self, frame: str, size: tuple[int, int]) -> list[str]:
-        counts = np.bincount(_read(self._path(frame), size).ravel())
+        counts = np.bincount(self._labels(frame, size).ravel())
         return [str(value) for value in np.flatnonzero(counts) if value not in (0, VOID)]
 
     def read(self, frame: str, objects: Iterable[str], size: tuple[int, int]) -> dict[str, NDArray[np.bool_]]:
-        labels = _read(self._path(frame), size)
+        labels = self._labels(frame, size)
         return {name: labels == int(name) for name in objects}
 
     def write(self, frame: str, logits: Mapping[str, NDArray[np.float32]]) -> None:
@@ -116,6 +117,15 @@ class PaletteMasks:
     def _path(self, frame: str) -> Path:
         return self._folder / f"{frame}.png"
 
+    def _labels(self, frame: str, size: tuple[int, int]) -> NDArray[np.uint8]:
+        labels = _read(self._path(frame), size)
+        if (labels == VOID).any() and np.isin(labels, (0, VOID)).all():
+            raise DatasetFileError(
+                self._path(frame),
+                f"has no value but 0 and {VOID}, which is no object; allowed: the object's number, 1 to 254",
+            )
+        return labels
+
 
 class ObjectFolders:
     """One folder an object, in it one image a frame that is not black where the object is, as in SA-V.
@@ -127,7 +137,7 @@ class ObjectFolders:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.named = tuple(sorted(path.name for path in folder.glob("*") if path.is_dir()))
+        self.named = tuple(subfolders(folder))
         self._annotated = {name: _stems(folder / name) for name in self.named}
         self.frames = tuple(sorted(set[str]().union(*self._annotated.values())))
 
@@ -161,13 +171,17 @@ class ObjectFolders:
 
 def open_masks(folder: Path) -> PaletteMasks | ObjectFolders:
     """The masks in a folder: one folder an object where it has folders, else one image a frame."""
-    has_folders = any(path.is_dir() for path in folder.glob("*"))
-    return ObjectFolders(folder) if has_folders else PaletteMasks(folder)
+    return ObjectFolders(folder) if subfolders(folder) else PaletteMasks(folder)
+
+
+def subfolders(folder: Path) -> list[str]:
+    """The names of the folders in a folder, in order; not those that tools hide there, as `.x` or `@x`."""
+    return sorted(path.name for path in folder.glob("*") if path.is_dir() and path.name[0] not in ".@")
 
 
 def files_of(folder: Path) -> list[Path]:
-    """The files of a folder and of the folders in it; none where there is no such folder."""
-    folders = [folder, *(path for path in folder.glob("*") if path.is_dir())]
+    """The files of a folder and of its `subfolders`; none where there is no such folder."""
+    folders = [folder, *(folder / name for name in subfolders(folder))]
     return [path for one in folders for path in one.glob("*") if path.is_file()]
 
 

@@ -45,6 +45,8 @@ DATASET is recognised from its folders. Videos, for every protocol:
   DAVIS 2017           JPEGImages/480p/VIDEO/*.jpg   Annotations/480p/VIDEO/*.png
   MOSE, YouTube-VOS    JPEGImages/VIDEO/*.jpg        Annotations/VIDEO/*.png
   SA-V val and test    JPEGImages_24fps/VIDEO/*.jpg  Annotations_6fps/VIDEO/OBJECT/*.png
+In SA-V's masks any value but 0 is the object; in the others a value is an object's number, 1 to 254, and 255
+is no object. Folders whose name begins with . or @ are not looked at.
 Images, for --protocol images:
   COCO                 SPLIT/*.jpg                   annotations/instances_SPLIT.json (or this as DATASET)
   SA-1B                *.jpg                         *.json of the same name

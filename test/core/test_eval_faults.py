@@ -45,6 +45,10 @@ def unknown_video(root: Path) -> None:
     shutil.rmtree(root / "JPEGImages/480p/b")
 
 
+def mask_of_0_and_255(root: Path) -> None:
+    Image.fromarray((labels(3) > 0).astype(np.uint8) * 255).save(root / "Annotations/480p/b/00003.png")
+
+
 def no_objects(root: Path) -> None:
     for path in (root / "Annotations/480p/b").iterdir():
         Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save(path)
@@ -58,6 +62,10 @@ def no_objects(root: Path) -> None:
         (damaged_mask, "Annotations/480p/b/00003.png: is not a readable image"),
         (mask_of_another_size, "b/00003.png: is 32 x 48; allowed: the frame's size, 64 x 48"),
         (mask_in_colour, "b/00003.png: is no mask: its mode is RGB; allowed: P, L, 1"),
+        (
+            mask_of_0_and_255,
+            "b/00003.png: has no value but 0 and 255, which is no object; allowed: the object's",
+        ),
         (unknown_video, "JPEGImages/480p/b: no such folder"),
         (no_objects, "Annotations/480p/b: no mask shows an object"),
     ],
@@ -83,6 +91,35 @@ def test_a_faulty_video_is_told_of_and_left_out_or_fatal(
     assert "- left out because of faults: 1\n" in (out / "report.md").read_text()
     assert message in found["problems"][0]
     assert found["problems"][0] in (out / "report.md").read_text()
+
+
+def test_masks_of_0_and_255_to_score_are_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    davis(tmp_path / "set", ("a",))
+    write_palettes(tmp_path / "found/a")
+    for path in (tmp_path / "found/a").iterdir():
+        Image.fromarray((np.asarray(Image.open(path)) > 0).astype(np.uint8) * 255).save(path)
+    given = [str(tmp_path / "set"), "--out", str(tmp_path / "out"), "--predictions", str(tmp_path / "found")]
+    assert main(given) == 1
+    assert "found/a/00001.png: has no value but 0 and 255" in error(capsys)
+
+
+@pytest.mark.parametrize("name", [".ipynb_checkpoints", "@eaDir"])
+def test_folders_that_tools_hide_are_no_masks_and_no_videos(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "set"
+    truth = davis(root, ("a",))
+    shutil.copytree(truth, tmp_path / "found")
+    for folder in (
+        "JPEGImages",
+        "JPEGImages/480p",
+        "JPEGImages/480p/a",
+        "Annotations/480p",
+        "Annotations/480p/a",
+    ):
+        (root / folder / name).mkdir()
+    given = [str(root), "--out", str(tmp_path / "out"), "--predictions", str(tmp_path / "found"), "--strict"]
+    assert main(given) == 0
+    found = results(tmp_path / "out")
+    assert (found["jf"], list(found["videos"]["a"]["objects"])) == (1, ["1", "2"])
 
 
 def test_an_empty_object_is_left_out_alone(tmp_path: Path) -> None:
