@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,6 +19,11 @@ _TIME_BASE = Fraction(1, 90000)  # of MPEG, fine enough for any stamp
 _NANOSECONDS = 1_000_000_000
 
 
+def by_number(name: str) -> tuple[float, str]:
+    """The order of frames and objects, as a key to sort by: 5 before 11, and names after numbers."""
+    return (int(name) if name.isdecimal() else math.inf), name
+
+
 class VideoError(ValueError):
     """A source that cannot be played, with the reason in one line."""
 
@@ -30,8 +36,14 @@ class TimedImage:
     stamp: int  # [ns] after the first frame, rising
 
 
+def folder_images(folder: Path) -> list[Path]:
+    """The images in a folder in order of number, or else of name."""
+    images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+    return sorted(images, key=lambda path: (by_number(path.stem), path.name))
+
+
 class FrameReader:
-    """The frames of a video file, an image folder (in order of name) or a camera device (/dev/videoN).
+    """The frames of a video file, an image folder (`folder_images`) or a camera device (/dev/videoN).
 
     Every iteration starts at the first frame and decodes lazily, so that a long film costs no memory.
     Frames of a folder are `1 / rate` seconds apart; those of a file have its own times and stand upright.
@@ -46,7 +58,7 @@ class FrameReader:
         if not self.source.exists():
             raise VideoError(f"{self.source}: no such file, folder or device")
         if self.source.is_dir():
-            self._images = sorted(p for p in self.source.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+            self._images = folder_images(self.source)
             if not self._images:
                 raise VideoError(f"{self.source}: no image in this folder ({', '.join(IMAGE_SUFFIXES)})")
             self.rate, self.length = folder_rate, len(self._images)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from .image_files import ImageFileError, read_rgb
-from .video import IMAGE_SUFFIXES, VideoError, upright
+from .video import IMAGE_SUFFIXES, VideoError, folder_images, upright
 
 _NANOSECONDS = 1_000_000_000
 _SHOW_PROGRESS_AFTER = 2.0  # [s]
@@ -41,7 +41,7 @@ class VideoFrames(Protocol):
 
 
 def open_frames(source: str | Path, folder_rate: float = 30.0) -> VideoFrames:
-    """Opens a video file, or an image folder (in order of name, `folder_rate` images a second).
+    """Opens a video file, or an image folder (`folder_images`, `folder_rate` of them a second).
 
     Raises VideoError for a source that is missing, empty or not readable.
     """
@@ -52,14 +52,14 @@ def open_frames(source: str | Path, folder_rate: float = 30.0) -> VideoFrames:
 
 
 class FolderFrames:
-    """The images of a folder in order of name: frame i is the file `paths[i]`."""
+    """The images of a folder in their order (`folder_images`): frame i is the file `paths[i]`."""
 
     early_end = ""
 
     def __init__(self, source: Path, rate: float) -> None:
         self.source = source
         self._rate = rate
-        self.paths = sorted(path for path in source.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+        self.paths = folder_images(source)
         if not self.paths:
             raise VideoError(f"{source}: no image in this folder ({', '.join(IMAGE_SUFFIXES)})")
 

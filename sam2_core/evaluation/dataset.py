@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..image_files import ImageFileError, read_size
-from ..video import VideoError
+from ..video import VideoError, by_number
 from ..video_frames import FolderFrames
 from .mask_folders import DatasetFileError, MaskFolder, files_of, open_masks, subfolders
 
@@ -127,7 +127,7 @@ def read_video(folders: VideoFolders, scored: bool = True) -> tuple[AnnotatedVid
     ]
     if not shown:
         return None, problems or [f"{folders.masks}: no mask shows an object"]
-    objects = sorted(shown, key=_by_number)
+    objects = sorted(shown, key=by_number)
     annotated = {name: _from(masks.annotated(name), shown[name][0]) for name in objects}
     to_score = {name: masks.scored(name, shown[name]) for name in objects}
     problems += [
@@ -164,10 +164,6 @@ def _image_size(path: Path) -> tuple[int, int]:
 
 def _from(frames: tuple[str, ...], first: str) -> tuple[str, ...]:
     return frames[frames.index(first) :]
-
-
-def _by_number(name: str) -> tuple[int, str]:
-    return (int(name) if name.isdecimal() else 0), name
 
 
 def _resolution(images: Path) -> str:

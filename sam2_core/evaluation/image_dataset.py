@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ..image_files import ImageFileError, read_rgb, read_size
 from ..masks import decode_rle, mask_of_runs
 from ..polygons import fill_polygons
-from ..video import IMAGE_SUFFIXES
+from ..video import IMAGE_SUFFIXES, by_number
 from .dataset import DatasetError, VideoFolders, find_videos, read_video
 from .mask_folders import DatasetFileError, MaskFolder
 
@@ -171,7 +171,7 @@ class _Video:
         paths = {path.stem: path for path in video.images.paths}
         return [
             _VideoFrame(f"{self.name}/{frame}", paths[frame], frame, video.masks, video.size, tuple(objects))
-            for frame, objects in sorted(on_frame.items())
+            for frame, objects in sorted(on_frame.items(), key=lambda item: by_number(item[0]))
         ], problems
 
 

@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ..files import replacing
 from ..palette import write_palette_image
+from ..video import by_number
 
 VOID = 255
 """The value of pixels that belong to no object although they are not background, in DAVIS."""
@@ -33,7 +34,7 @@ class MaskFolder(Protocol):
     """The masks of one video."""
 
     frames: tuple[str, ...]
-    """The frames that have a file, in order of name."""
+    """The frames that have a file, in the order of the video (`by_number`)."""
 
     named: tuple[str, ...]
     """The objects that are known without reading a file."""
@@ -139,7 +140,7 @@ class ObjectFolders:
         self._folder = folder
         self.named = tuple(subfolders(folder))
         self._annotated = {name: _stems(folder / name) for name in self.named}
-        self.frames = tuple(sorted(set[str]().union(*self._annotated.values())))
+        self.frames = tuple(sorted(set[str]().union(*self._annotated.values()), key=by_number))
 
     def annotated(self, name: str) -> tuple[str, ...]:
         return self._annotated[name]
@@ -186,7 +187,8 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def _stems(folder: Path) -> tuple[str, ...]:
-    return tuple(sorted(path.stem for path in folder.glob("*.png") if not path.name.startswith(".")))
+    stems = (path.stem for path in folder.glob("*.png") if not path.name.startswith("."))
+    return tuple(sorted(stems, key=by_number))
 
 
 def _read(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:

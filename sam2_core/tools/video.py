@@ -27,8 +27,8 @@ _DESCRIPTION = """\
 Segments objects through a recorded video. A prompts file says what the objects are: points, boxes or masks
 on some frames. Each object is then tracked to both ends of the video.
 
-VIDEO is a file that FFmpeg reads, or a folder of images (in order of name); either is turned
-upright as it says itself.
+VIDEO is a file that FFmpeg reads, or a folder of images (in order of number, or else of name); either is
+turned upright as it says itself.
 """
 _EPILOG = (
     """\

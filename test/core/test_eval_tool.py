@@ -265,3 +265,15 @@ def test_parts_of_the_list_add_up_in_one_folder(tmp_path: Path) -> None:
     assert main(given) == 0
     assert list(results(tmp_path / "out")["videos"]) == ["a", "b"]
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out/videos").iterdir()} == kept
+
+
+@pytest.mark.parametrize("layout", [davis, sav])
+def test_frames_are_taken_in_order_of_their_number(tmp_path: Path, layout: Callable[[Path], Path]) -> None:
+    truth = layout(tmp_path / "set")
+    for path in [*(tmp_path / "set").glob("**/*.jpg"), *truth.glob("**/*.png")]:
+        path.rename(path.with_stem(str(int(path.stem) + 5)))
+    given = [str(tmp_path / "set"), "--out", str(tmp_path / "out"), "--predictions", str(truth), "--strict"]
+    assert main(given) == 0
+    for frames in scored_frames(tmp_path / "out").values():
+        assert frames == sorted(frames)
+        assert 4 + COUNT not in frames, "the last one is not scored"

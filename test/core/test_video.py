@@ -105,9 +105,9 @@ def _set_clockwise_quarter_turn(path: Path) -> None:
     path.write_bytes(data)
 
 
-def test_a_folder_plays_in_order_of_name(tmp_path: Path) -> None:
+def test_a_folder_plays_in_order_of_number(tmp_path: Path) -> None:
     for index in (2, 0, 1):
-        Image.fromarray(shade(index)).save(tmp_path / f"{index:03}.png")
+        Image.fromarray(shade(index)).save(tmp_path / f"{index + 9}.png")
     (tmp_path / "notes.txt").write_text("not a frame")
     reader = FrameReader(tmp_path, folder_rate=10)
     frames = list(reader)

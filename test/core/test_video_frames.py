@@ -72,9 +72,10 @@ def test_what_is_kept_in_memory_is_bounded(clip: Path) -> None:
         assert len(frames._cache) <= 5
 
 
-def test_a_folder_is_read_in_order_of_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", [["000", "001", "002"], ["9", "10", "11"], ["a", "a10", "a9"]])
+def test_a_folder_is_read_in_order_of_number_or_name(tmp_path: Path, names: list[str]) -> None:
     for index in (2, 0, 1):
-        Image.fromarray(picture(index)).save(tmp_path / f"{index:03}.png")
+        Image.fromarray(picture(index)).save(tmp_path / f"{names[index]}.png")
     frames = open_frames(tmp_path, folder_rate=10)
     assert [number(frames.image(index)) for index in (2, 0, 1)] == [2, 0, 1]
     assert [frames.stamp(index) for index in range(len(frames))] == [0, 100_000_000, 200_000_000]
