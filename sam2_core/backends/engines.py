@@ -5,6 +5,7 @@ An engine is a bucket's exported graph, compiled for one GPU by one version of T
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,10 +16,20 @@ from .programs import Program, Signature
 
 PRECISIONS = EXPORT_PRECISIONS[::-1]
 """From the lowest to the highest: the next one is tried where one fails."""
+_OF_THE_DEVICE = re.compile(
+    r"out ?of ?memory|could not be allocated|CUDACachingAllocator|cuda (runtime|driver|error|init)",
+    re.IGNORECASE,
+)
+_OF_THE_ENGINE = re.compile(r"captur", re.IGNORECASE)
+"""What cannot be captured into a CUDA graph is reported as an error of CUDA too."""
 
 
 class EngineError(RuntimeError):
     """An engine cannot be built, loaded or run; the message gives the reason."""
+
+
+class EngineResourceError(RuntimeError):
+    """The device has too little memory at the moment, or fails; it says nothing about the engine."""
 
 
 class EnginesMissingError(RuntimeError):
@@ -27,6 +38,11 @@ class EnginesMissingError(RuntimeError):
 
 class TensorRTUnavailableError(RuntimeError):
     """TensorRT cannot be used here; the message gives the reason."""
+
+
+def blames_device(message: str) -> bool:
+    """Whether an error of TensorRT, or of torch on a GPU, is one of the device and not of the engine."""
+    return bool(_OF_THE_DEVICE.search(message)) and not _OF_THE_ENGINE.search(message)
 
 
 @dataclass(frozen=True)
@@ -60,6 +76,7 @@ class EngineBuilder(Protocol):
 
         Raises:
             EngineError: TensorRT cannot build it.
+            EngineResourceError: the device has too little memory, or fails.
             BuildCancelledError: `progress` was cancelled.
         """
         ...
@@ -69,5 +86,6 @@ class EngineBuilder(Protocol):
 
         Raises:
             EngineError: it was built for something else, is damaged, or is not of this signature.
+            EngineResourceError: the device has too little memory, or fails.
         """
         ...

@@ -14,7 +14,7 @@ from ..model import Sam2Network
 from .build_progress import BuildProgress, build_interruptibly
 from .engine_cache import EngineCache, EngineKey, EngineRecord
 from .engine_outcome import EngineOutcome, Verdict
-from .engines import PRECISIONS, EngineBuilder, EngineError, EnginesMissingError
+from .engines import PRECISIONS, EngineBuilder, EngineError, EngineResourceError, EnginesMissingError
 from .manifest import WEIGHTS
 from .programs import Bucket, Program, signature
 from .self_check import SelfCheck
@@ -153,6 +153,12 @@ class ProvenEngines:
                 return
             except EngineError as error:
                 self._refuse(climb, key, str(error))
+            except EngineResourceError as error:
+                # Nothing is known of the engine, and a higher precision would need more memory still.
+                reason = f"{error}; it is tried again at the next start"
+                self._report(f"{climb.bucket.name} in {precision} is not used: {reason}")
+                climb.refused.append((precision, reason))
+                climb.left.clear()
             except EnginesMissingError as error:
                 climb.refused.append((precision, str(error)))
         self._report(f"{climb.bucket.name}: runs in torch")
@@ -164,7 +170,13 @@ class ProvenEngines:
         climb.refused.append((key.precision, reason))
 
     def _engine(self, bucket: Bucket, key: EngineKey) -> tuple[EngineRecord, Program]:
-        """The engine of a key, from the cache or newly built. Raises EngineError where there can be none."""
+        """The engine of a key, from the cache or newly built.
+
+        Raises:
+            EngineError: there can be none.
+            EngineResourceError: it may be there, or be built, once the device has the memory for it.
+            EnginesMissingError: it is not built, and must not be.
+        """
         expected = signature(bucket, self._network.config)
         record = None
         try:

@@ -15,9 +15,12 @@ import torch
 
 from ..files import replacing
 from .build_progress import BuildCancelledError, BuildProgress
-from .engines import EngineDevice, EngineError
+from .engines import EngineDevice, EngineError, EngineResourceError, blames_device
 from .programs import Program, Signature
 from .tensorrt_program import EngineProgram, Scratch
+
+_SHOWN = 3
+"""Errors of TensorRT that a message quotes at most: the last ones."""
 
 
 class TensorRTBuilder:
@@ -70,7 +73,7 @@ class TensorRTBuilder:
             if progress.cancelled.is_set():
                 raise BuildCancelledError(f"the building of {graph.name} was cancelled")
             if plan is None:
-                raise EngineError(f"TensorRT cannot build {graph.name}: {self._log.told()}")
+                raise self._failure(f"TensorRT cannot build {graph.name}")
             self._keep_timings(config)
             return bytes(plan)
 
@@ -80,14 +83,18 @@ class TensorRTBuilder:
         with torch.cuda.device(self._torch_device):
             engine: trt.ICudaEngine | None = self._runtime.deserialize_cuda_engine(plan)
             if engine is None:
-                raise EngineError(f"TensorRT cannot load the plan: {self._log.told()}")
+                raise self._failure("TensorRT cannot load the plan")
             scratch = self._image_scratch if "pixels" in signature.inputs else self._object_scratch
             try:
                 return EngineProgram(self._runtime, engine, signature, scratch, self._torch_device)
-            except torch.cuda.OutOfMemoryError as error:
-                raise EngineError("the device has not enough memory for it") from error
-            except RuntimeError as error:  # as CUDA reports that something cannot be captured
-                raise EngineError(f"{error} {self._log.told()}".strip()) from error
+            except RuntimeError as error:  # the program's own, or torch's, which allocates and captures
+                raise self._failure(str(error).partition("\n")[0]) from error
+
+    def _failure(self, what: str) -> EngineError | EngineResourceError:
+        """The error to raise: what failed, with the reasons that TensorRT gave."""
+        reasons = self._log.errors()
+        kind = EngineResourceError if any(map(blames_device, [what, *reasons])) else EngineError
+        return kind("; ".join([what, *reasons[-_SHOWN:]]))
 
     def _use_timings(self, config: trt.IBuilderConfig) -> None:
         known = self._timings.read_bytes() if self._timings.is_file() else b""
@@ -124,10 +131,10 @@ class _Log(trt.ILogger):
         with self._lock:
             self._errors.clear()
 
-    def told(self) -> str:
-        """The errors since `clear`, the last ones of many."""
+    def errors(self) -> list[str]:
+        """Those since `clear`, in their order."""
         with self._lock:
-            return "; ".join(self._errors[-3:]) or "it gives no reason"
+            return list(self._errors)
 
 
 class _Monitor(trt.IProgressMonitor):

@@ -51,6 +51,7 @@ class EngineProgram:
 
     Raises:
         EngineError: the engine is not of this signature, or cannot run.
+        RuntimeError: torch cannot allocate its memory, or cannot capture it.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class EngineProgram:
             trt.ExecutionContextAllocationStrategy.USER_MANAGED
         )
         if self._context is None:
-            raise EngineError("TensorRT makes no execution context, perhaps for lack of device memory")
+            raise EngineError("TensorRT makes no execution context")
         # The context reads and writes there for as long as it lives.
         self._scratch = scratch.of(engine.device_memory_size_v2)
         if self._scratch.numel():

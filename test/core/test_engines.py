@@ -14,7 +14,13 @@ from engine_stand_in import BUCKETS, DEVICE, STALE, WRONG, StandInBuilder
 
 from sam2_core.backends import engine_cache
 from sam2_core.backends.build_progress import BuildCancelledError, BuildProgress, build_interruptibly
-from sam2_core.backends.engines import EngineError, EnginesMissingError, TensorRTUnavailableError
+from sam2_core.backends.engines import (
+    EngineError,
+    EngineResourceError,
+    EnginesMissingError,
+    TensorRTUnavailableError,
+    blames_device,
+)
 from sam2_core.backends.programs import Bucket, Program, Signature
 from sam2_core.backends.proven_engines import Again, EngineOutcome, Graph, ProvenEngines
 from sam2_core.backends.self_check import SelfCheck, compare_rehearsals
@@ -256,6 +262,80 @@ def test_a_plan_that_tensorrt_does_not_load_is_built_anew(engines: Engines) -> N
     engines.load(builder)
     assert builder.built == [(NAMES[0], "fp16-mixed")]
     assert engines.told(NAMES[0], "is built anew", "version mismatch")
+
+
+class Full(StandInBuilder):
+    """On a GPU whose memory others have taken, as far as one engine is concerned."""
+
+    def build(self, graph: Path, precision: str, progress: BuildProgress) -> bytes:
+        plan = super().build(graph, precision, progress)
+        if graph.stem == NAMES[1]:
+            raise EngineResourceError("out of memory")
+        return plan
+
+    def load(self, plan: bytes, signature: Signature) -> Program:
+        if "rows" in signature.inputs:
+            raise EngineResourceError("out of memory")
+        return super().load(plan, signature)
+
+
+def test_a_gpu_that_is_full_for_a_moment_costs_no_engine(
+    engines: Engines, engine_network: Sam2Network
+) -> None:
+    _, first = engines.load(StandInBuilder())
+    kept = {path: path.read_bytes() for path in engines.cache.folder.iterdir()}
+    full = Full()
+    backend, outcome = engines.load(full)
+    assert full.built == []
+    assert precisions(outcome) == {**dict.fromkeys(NAMES, "fp16-mixed"), NAMES[1]: ""}
+    assert engines.told(NAMES[1], "fp16-mixed is not used: out of memory", "again at the next start")
+    assert "out of memory" in outcome.diagnostics()[f"engine {NAMES[1]}"]
+    assert compare_rehearsals(rehearse(backend), rehearse(engine_network)).problem == ""
+    assert {path: path.read_bytes() for path in kept} == kept
+
+    builder = StandInBuilder()
+    assert engines.load(builder)[1] == first
+    assert builder.built == []
+
+
+def test_an_engine_for_whose_building_the_memory_lacks_is_built_at_the_next_start(engines: Engines) -> None:
+    full = Full()
+    _, outcome = engines.load(full)
+    assert full.built == [(name, "fp16-mixed") for name in NAMES]  # a higher precision would take more
+    assert precisions(outcome)[NAMES[1]] == ""
+    builder = StandInBuilder()
+    _, outcome = engines.load(builder)
+    assert builder.built == [(NAMES[1], "fp16-mixed")]
+    assert precisions(outcome) == dict.fromkeys(NAMES, "fp16-mixed")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 7.43 GiB",
+        "CUDA error: an illegal memory access was encountered",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "[defaultAllocator.cpp::allocate::31] Error Code 1: Cuda Runtime (out of memory)",
+        "[executionContext.cpp::ExecutionContext::470] Error Code 2: OutOfMemory (no further information)",
+        "CUDA initialization failure with error: 2",
+    ],
+)
+def test_what_the_device_is_to_blame_for(message: str) -> None:
+    assert blames_device(message)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "CUDA error: operation not permitted when stream is capturing",
+        "Error Code 1: Cuda Runtime (operation would make the legacy stream depend on a capturing stream)",
+        "Error Code 10: Internal Error (Could not find any implementation for node {ForeignNode[/conv]}.)",
+        "Error Code 1: Serialization (Serialization assertion stdVersionRead == expected failed.)",
+        "it has ['image'] where ['pixels'] is needed",
+    ],
+)
+def test_what_the_engine_is_to_blame_for(message: str) -> None:
+    assert not blames_device(message)
 
 
 def test_whatever_decides_an_engine_is_in_its_name() -> None:
