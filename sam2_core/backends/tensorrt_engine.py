@@ -93,8 +93,10 @@ class TensorRTBuilder:
     def _failure(self, what: str) -> EngineError | EngineResourceError:
         """The error to raise: what failed, with the reasons that TensorRT gave."""
         reasons = self._log.errors()
-        kind = EngineResourceError if any(map(blames_device, [what, *reasons])) else EngineError
-        return kind("; ".join([what, *reasons[-_SHOWN:]]))
+        device = [reason for reason in reasons if blames_device(reason)]
+        if device or blames_device(what):
+            return EngineResourceError("; ".join([what, *device[-_SHOWN:]]))
+        return EngineError("; ".join([what, *reasons[-_SHOWN:]]))
 
     def _use_timings(self, config: trt.IBuilderConfig) -> None:
         known = self._timings.read_bytes() if self._timings.is_file() else b""
