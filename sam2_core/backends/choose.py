@@ -132,7 +132,7 @@ def load_backend(
         network.reduce_precision()
     reasons = refused or ["asked for"]
     name = f"torch {torch.__version__} in {network.precision}"
-    backend = torch_backend(network)
+    backend = torch_backend(network, report)
     stages = backend.describe() if isinstance(backend, StagedBackend) else dict.fromkeys(STAGES, "torch")
     return LoadedBackend(backend, network, "torch", name, "; ".join(reasons), stages)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -85,25 +85,29 @@ class CudaGraphProgram:
         return GraphReplay(graph, self._inputs, self._outputs, stream)
 
 
-def torch_backend(network: Sam2Network, compiled: bool = False) -> Sam2Network | StagedBackend:
+def torch_backend(
+    network: Sam2Network, report: Callable[[str], None] = lambda line: None
+) -> Sam2Network | StagedBackend:
     """The fastest way to run a network with torch: captured stages on a GPU, the network itself elsewhere."""
-    return capture(network, compiled=compiled) if network.device.type == "cuda" else network
+    return capture(network, report=report) if network.device.type == "cuda" else network
 
 
 def capture(
     network: Sam2Network,
     objects: Sequence[int] = OBJECTS,
     compiled: bool = False,
+    report: Callable[[str], None] = lambda line: None,
 ) -> StagedBackend:
     """A network whose stages are captured, for so many objects at once; shows how far it is.
 
-    A bucket for which the device's memory does not suffice is left out: then fewer objects go at once, or the
-    stage runs in torch.
+    A bucket that cannot be captured, as where the device's memory does not suffice, is left out: then fewer
+    objects go at once, or the stage runs in torch.
 
     Args:
         network: on the device, in the precision in which it is to run.
         objects: buckets of objects that are tracked at once.
         compiled: as in `CudaGraphProgram`; it takes minutes.
+        report: is told, line by line, of what is left out, and why.
     """
     buckets = [*stage_buckets(network.config, objects, "full"), long_history(network.config)]
     # Images are encoded beside the tracking of other ones, so they need memory of their own.
@@ -122,8 +126,9 @@ def capture(
                 None if bucket.stage == "encode_image" else pool,
                 compiled,
             )
-        except torch.cuda.OutOfMemoryError:
-            continue
+        except RuntimeError as error:  # libraries report a lack of memory each in its own way
+            reason = str(error).partition("\n")[0]
+            report(f"{bucket.name} is not captured into a CUDA graph: {reason}")
     how = ", compiled" if compiled else ""
     return StagedBackend(
         network, programs, f"torch {torch.__version__} in CUDA graphs{how}, memory read {'/'.join(readings)}"

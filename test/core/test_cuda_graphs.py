@@ -48,16 +48,26 @@ def test_what_runs_the_stages_is_told(captured: StagedBackend) -> None:
     assert "1/2 at once" in told["attend_memory"]
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+    ids=["of torch", "of a library"],
+)
 def test_what_does_not_fit_into_memory_goes_in_smaller_parts(
-    network: Sam2Network, monkeypatch: pytest.MonkeyPatch
+    network: Sam2Network, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
 ) -> None:
     def limited(module: nn.Module, expected: Signature, *more: Any) -> CudaGraphProgram:
         if expected.inputs.get("logits", TensorSpec((1,))).shape[0] > 1:
-            raise torch.cuda.OutOfMemoryError("out of memory")
+            raise error
         return CudaGraphProgram(module, expected, *more)
 
     monkeypatch.setattr(cuda_graphs, "CudaGraphProgram", limited)
-    backend = capture(network, objects=(1, 2))
+    told: list[str] = []
+    backend = capture(network, objects=(1, 2), report=told.append)
+    assert told == [f"{Bucket('encode_memory', 2).name} is not captured into a CUDA graph: {error}"]
     assert "1 at once" in backend.describe()["encode_memory"]
     assert "1/2 at once" in backend.describe()["attend_memory"]
     frames = FRAMES[:3]
