@@ -28,7 +28,7 @@ from ..model.layers import (
 from ..model.mask_decoder import OUTPUT_TOKENS
 from ..model.memory_attention import MemoryCrossAttention, RotarySelfAttention, rotary_order
 from ..model.network import MEMORY_MASK_BIAS, MEMORY_MASK_SCALE
-from ..model.positions import frequencies, rotate
+from ..model.positions import rotate
 from .memory_reading import ReadMemory, read_narrow
 from .programs import Bucket
 
@@ -215,7 +215,7 @@ class AttendMemory(_Stage):
             sine_embedding=0.1 * network.sine_embedding,
             sine_memory=network.sine_memory,
             time_rows=network.maskmem_tpos_enc[:, 0, 0],
-            frequencies=frequencies(self.config.hidden_dim // 2).to(network.device),
+            frequencies=network.time_frequencies,
             cos=torch.cat((attention.cos.repeat(bucket.maps, 1), attention.cos.new_ones(pointers))),
             sin=torch.cat((attention.sin.repeat(bucket.maps, 1), attention.sin.new_zeros(pointers))),
         )

@@ -15,7 +15,7 @@ from .image_network import DecodedMasks, ImageNetwork
 from .layers import ObjectLinear, ObjectMLP, flatten_map, unflatten_map, upsample_logits
 from .memory_attention import MemoryAttention
 from .memory_encoder import MemoryEncoder
-from .positions import sine_map, sine_time
+from .positions import frequencies, sine_map, sine_time
 from .prompt_encoder import PromptTokens
 
 NO_OBJECT_LOGIT = -1024.0
@@ -49,6 +49,7 @@ class Sam2Network(ImageNetwork):
     heavy = ("image_encoder", "memory_attention", "memory_encoder")
     sine_embedding: Tensor
     sine_memory: Tensor
+    time_frequencies: Tensor
 
     def __init__(self, config: Sam2Config) -> None:
         super().__init__(config)
@@ -67,6 +68,7 @@ class Sam2Network(ImageNetwork):
         size = config.embedding_size
         self.register_buffer("sine_embedding", sine_map(dim, size).flatten(1).T, persistent=False)
         self.register_buffer("sine_memory", sine_map(memory_dim, size).flatten(1).T, persistent=False)
+        self.register_buffer("time_frequencies", frequencies(dim // 2), persistent=False)
 
     def attend_memory(self, embedding: Tensor, memory: MemoryTokens) -> Tensor:
         """Stage 2: conditions `[1 or N, C, s, s]` on the memory of N objects, `[N, C, s, s]`."""
@@ -87,7 +89,7 @@ class Sam2Network(ImageNetwork):
         """Time encoding of pointers: offsets `[N, P]` [frames] to `[N, P, Cm]`."""
         if self.config.generation == "2.0":
             return offsets.new_zeros(*offsets.shape, self.config.memory_dim)
-        time = sine_time(offsets / (self.config.max_pointers - 1), self.config.hidden_dim)
+        time = sine_time(offsets / (self.config.max_pointers - 1), self.time_frequencies)
         # Each by itself: how many there are depends on the longest history in the batch.
         encoded = self.obj_ptr_tpos_proj(time.flatten(0, 1)[:, None])
         return encoded.view(*offsets.shape, self.config.memory_dim)

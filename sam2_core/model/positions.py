@@ -23,9 +23,12 @@ def sine_map(dim: int, size: int) -> Tensor:
     return torch.cat((rows, columns))
 
 
-def sine_time(time: Tensor, dim: int) -> Tensor:
-    """Sine encoding of scalars: `[...]` to `[..., dim]`, sines before cosines (Vaswani et al. 2017)."""
-    angles = time.unsqueeze(-1) * frequencies(dim // 2).to(time.device)
+def sine_time(time: Tensor, frequencies: Tensor) -> Tensor:
+    """Sine encoding of scalars: `[...]` to `[..., 2 * D]` at D frequencies, sines before cosines.
+
+    As in Vaswani et al. 2017 (arXiv 1706.03762).
+    """
+    angles = time.unsqueeze(-1) * frequencies
     return torch.cat((angles.sin(), angles.cos()), dim=-1)
 
 

@@ -73,10 +73,11 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
-def backend(kind: type[StagedBackend] = StagedBackend) -> StagedBackend:
+def backend(kind: type[StagedBackend] = StagedBackend, left: str = "") -> StagedBackend:
+    """A backend that leaves one stage to torch, if any."""
     network = Sam2Network(replace(CONFIGS["sam2_pico"], image_size=128)).eval().requires_grad_(False)
     network = network.to("meta")
-    buckets = stage_buckets(network.config, [1, 4], "full")
+    buckets = [b for b in stage_buckets(network.config, [1, 4], "full") if b.stage != left]
     return kind(network, {bucket: TorchProgram(network, bucket) for bucket in buckets}, "stages")
 
 
@@ -88,9 +89,12 @@ def prompted(executor: StagedBackend, objects: int) -> StreamingTracker:
     return tracker
 
 
+@pytest.mark.parametrize("left", ["", "attend_memory"])  # all in programs; one stage in torch
 @pytest.mark.parametrize("objects", [1, 5])  # a bucket of its own; two buckets, one of them padded
-def test_a_frame_goes_up_in_four_copies_and_comes_down_in_one(answered: list[int], objects: int) -> None:
-    tracker = prompted(backend(), objects)
+def test_a_frame_goes_up_in_four_copies_and_comes_down_in_one(
+    answered: list[int], objects: int, left: str
+) -> None:
+    tracker = prompted(backend(left=left), objects)
     for index, image in enumerate(FRAMES[1:], start=1):
         answered.clear()
         with Crossings() as crossings:
