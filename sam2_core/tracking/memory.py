@@ -92,6 +92,10 @@ class Slots:
     pointers: list[tuple[int, FrameMemory]]
     """Pointers, each with how many frames ago it was."""
 
+    def within_full_history(self, config: Sam2Config) -> bool:
+        """Whether they are no more than those of a long-tracked object with one conditioning frame."""
+        return len(self.maps) <= config.num_memories and len(self.pointers) <= config.max_pointers
+
 
 def read_slots(bank: MemoryBank, frame: int, timeline: Timeline, config: Sam2Config) -> Slots:
     """Which memories are read on a frame.
@@ -126,13 +130,12 @@ def pooled(memories: Sequence[FrameMemory]) -> tuple[Findings, list[int]]:
     return Findings(*map(torch.stack, rows)), list(range(len(memories)))
 
 
-def gather(banks: Sequence[MemoryBank], frame: int, timeline: Timeline, config: Sam2Config) -> MemoryTokens:
-    """The memory of N objects on a frame, as one batch, selected from where the memories lie.
+def gather(slots: Sequence[Slots], timeline: Timeline, config: Sam2Config) -> MemoryTokens:
+    """What N objects read on a frame, as one batch, selected from where the memories lie.
 
     Which rows are read is found out on the host, without a look at any tensor, and sent to the device in one
     table. Objects with shorter histories are padded with slots that are marked as not valid.
     """
-    slots = [read_slots(bank, frame, timeline, config) for bank in banks]
     distinct = {id(memory): memory for s in slots for _, memory in (*s.maps, *s.pointers)}
     pool, rows = pooled(list(distinct.values()))
     row_of = dict(zip(distinct, rows, strict=True))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..backends import Backend
 from ..model import DecodedMasks
+from ..transfer import upload
 from .errors import PromptError
 from .findings import Findings
 from .frames import HeldFrame
-from .memory import FrameMemory, MemoryBank, gather
+from .memory import FrameMemory, MemoryBank, gather, read_slots
 from .options import PromptOptions
 from .prompts import Clicks, MaskPrompt, PointPrompt, Prompt, mask_logits, to_clicks, to_square_mask
 from .results import as_prompt
@@ -35,8 +37,7 @@ class Steps:
     def track(self, banks: Sequence[MemoryBank], frame: HeldFrame, timeline: Timeline) -> list[FrameMemory]:
         """Finds objects on a frame from their memories, all in one batch."""
         backend, features = self._backend, frame.features
-        memory = gather(banks, frame.index, timeline, backend.config)
-        conditioned = backend.attend_memory(features.embedding, memory)
+        conditioned = self._read_memory(banks, frame, timeline)
         no_prompt = backend.encode_prompts(None, None)
         decoded = backend.decode_masks(conditioned, features.skip4, features.skip8, no_prompt)
         chosen = choose_masks(decoded, True, backend.config, self._options)
@@ -65,19 +66,36 @@ class Steps:
         correction = before is not None and before.tracked
         if isinstance(prompt, MaskPrompt):
             return self._mask_prompted(frame, prompt, correction)
-        backend, embedding = self._backend, frame.features.embedding
+        backend = self._backend
         clicks = self._clicks(prompt, frame, before, clear_previous)
         previous = None if before is None else as_prompt(before.logits[None])
         if correction:
-            conditioned = backend.attend_memory(
-                embedding, gather([bank], frame.index, timeline, backend.config)
-            )
+            conditioned = self._read_memory([bank], frame, timeline)
         else:
-            conditioned = backend.without_memory(embedding)
+            conditioned = backend.without_memory(frame.features.embedding)
         decoded, chosen = self._answer(conditioned, frame, clicks, previous)
         logits = hide_absent(chosen.logits, decoded.score)
         pointer = backend.hide_pointer(chosen.pointers, decoded.score)
         return self._remember(frame, logits, pointer, decoded.score, chosen.iou, correction, clicks)
+
+    def _read_memory(self, banks: Sequence[MemoryBank], frame: HeldFrame, timeline: Timeline) -> Tensor:
+        """The frame's embedding as N objects' memories condition it `[N, C, s, s]`.
+
+        Objects that read more than a full history go in a batch of their own, so that no other object is
+        padded to their length.
+        """
+        backend, embedding = self._backend, frame.features.embedding
+        slots = [read_slots(bank, frame.index, timeline, backend.config) for bank in banks]
+        longer = np.array([not one.within_full_history(backend.config) for one in slots])
+        batches = [rows for rows in (np.flatnonzero(~longer), np.flatnonzero(longer)) if len(rows)]
+        parts = [
+            backend.attend_memory(embedding, gather([slots[i] for i in rows], timeline, backend.config))
+            for rows in batches
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        places = upload(np.argsort(np.concatenate(batches)), embedding.device)
+        return torch.cat(parts).index_select(0, places)
 
     def _answer(
         self, conditioned: Tensor, frame: HeldFrame, clicks: Clicks, previous: Tensor | None

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 from random_weights import tracking_network
-from scenario import agree, clip, compare, track
+from scenario import TOLERANCES, agree, clip, compare, track
 from torch import Tensor
 
-from sam2_core.backends.programs import PROMPT_TOKENS, Bucket, signature
+from sam2_core.backends.programs import PROMPT_TOKENS, Bucket, long_history, signature
 from sam2_core.backends.staged import StagedBackend
 from sam2_core.backends.stages import stage_module
 from sam2_core.model import Sam2Network
-from sam2_core.tracking import ImageSegmenter, PointPrompt
+from sam2_core.tracking import ImageSegmenter, PointPrompt, StreamingTracker, TrackerOptions
 
 FRAMES = clip(9)
 
@@ -79,6 +79,29 @@ def test_the_smallest_bucket_is_taken(network: Sam2Network) -> None:
         Bucket("attend_memory", 2, 1, 16),
         Bucket("attend_memory", 2, 7, 16),
     }
+
+
+def test_a_longer_history_of_one_object_is_read_apart_from_the_others(network: Sam2Network) -> None:
+    objects, longer = 4, long_history(network.config)
+    together = Bucket("attend_memory", objects, network.config.num_memories, network.config.max_pointers)
+    made = programs(network, [together, longer])
+    streams = [
+        StreamingTracker(backend, TrackerOptions(lasting_corrections=True))
+        for backend in (StagedBackend(network, made, "modules"), network)
+    ]
+    for index, image in enumerate(FRAMES):
+        for program in made.values():
+            program.calls = 0
+        staged, expected = (stream.track(image, index).objects for stream in streams)
+        for one, other in zip(staged, expected, strict=True):
+            assert np.abs(one.logits - other.logits).max() < TOLERANCES.logits
+        for stream in streams:
+            if index == 0:
+                for x in range(60, 60 + 50 * objects, 50):
+                    stream.add_prompt(PointPrompt([[x, 120]], [1]))
+            if index == 2:
+                stream.add_prompt(PointPrompt([[100, 130]], [1]), object_id=2)
+    assert (made[together].calls, made[longer].calls) == (1, 1)
 
 
 def test_images_are_segmented_the_same(network: Sam2Network) -> None:
