@@ -18,7 +18,7 @@ from .journal import Journal
 
 _CHECKPOINT_SECONDS = 10.0
 _ABOUT = "run.json"
-_LAYOUT = {"layout of progress.pt": 2}
+_LAYOUT = {"layout of progress.pt": 3}
 """Part of every run's identity: what an earlier version kept of the tracker cannot be taken up."""
 
 

@@ -30,6 +30,8 @@ class FrameMemory:
     """Whether it is kept and read as a prompted frame's: see `Steps.prompt`."""
     tracked: bool
     """Whether the object was tracked on the frame, so that a prompt there is a correction."""
+    prompted: bool = False
+    """Whether the object was prompted on the frame, which then keeps what was prompted."""
     clicks: Clicks | None = None
     """The clicks given on this frame so far."""
     step: int = 1

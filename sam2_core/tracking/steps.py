@@ -159,5 +159,6 @@ class Steps:
             row=0,
             conditioning=self._options.lasting_corrections or not correction,
             tracked=correction,
+            prompted=True,
             clicks=clicks,
         )

@@ -104,6 +104,8 @@ class StreamingTracker:
     ) -> ObjectResult:
         """Starts an object, or corrects one, on a held frame; newer frames are tracked again from there.
 
+        Of those, the frames on which the object was prompted keep what was prompted.
+
         A prompt on a frame on which the object was tracked refines what was found there; on any other frame
         (its first prompt, say) the prompt alone decides.
 
@@ -138,7 +140,8 @@ class StreamingTracker:
             self._objects[tracked.identity.id] = tracked
             self._next_id += 1
         for later in self._frames.after(frame):
-            if later.index not in tracked.bank.conditioning:
+            known = tracked.bank.find(later.index)
+            if known is None or not known.prompted:
                 self._step([tracked], later)
         return object_results([tracked.identity], [memory], frame.size)[0]
 

@@ -103,7 +103,7 @@ def test_of_the_conditioning_frames_the_first_and_the_newest_are_kept(network: B
         tracker.add_prompt(CLICK, object_id=first, stamp=stamp)
         kept.append(sorted(tracked.bank.conditioning))
     assert kept == [[4, 5], [3, 4, 5], [2, 4, 5], [1, 4, 5]]
-    # What is no longer a conditioning frame is tracked like any other.
+    # What is no longer a conditioning frame is read like any other.
     assert sorted(tracked.bank.recent) == [2, 3]
 
 

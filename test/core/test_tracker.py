@@ -19,6 +19,7 @@ from sam2_core.tracking import (
     MaskPrompt,
     ObjectResult,
     PointPrompt,
+    Prompt,
     PromptError,
     StampError,
     StreamingTracker,
@@ -27,12 +28,14 @@ from sam2_core.tracking import (
     TrackingError,
     UnknownObjectError,
 )
+from sam2_core.tracking.answers import object_results
 from sam2_core.tracking.tracker import MAX_ID
 
 FRAMES = clip(12)
 CLICK = PointPrompt([[160, 120]], [1])
 OTHER_CLICK = PointPrompt([[60, 60]], [1])
 BOX = PointPrompt(box=[40, 50, 150, 200])
+MASK = MaskPrompt(np.pad(np.ones((120, 120), bool), ((60, 60), (100, 100))))
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +97,9 @@ def test_the_first_prompt_is_answered_as_on_a_single_image(prompt: PointPrompt) 
 
 
 def test_a_mask_prompt_comes_back_as_given(tracker: StreamingTracker) -> None:
-    mask = np.zeros((240, 320), bool)
-    mask[60:180, 100:220] = True
+    mask = MASK.mask
     tracker.track(FRAMES[0], 0)
-    answer = tracker.add_prompt(MaskPrompt(mask))
+    answer = tracker.add_prompt(MASK)
     assert answer.visible
     assert (answer.mask & mask).sum() / (answer.mask | mask).sum() > 0.95
 
@@ -201,6 +203,26 @@ def test_a_correction_on_a_past_frame_is_as_if_given_in_time(network: Backend) -
     feed(late, FRAMES[5:8], 5)
     late.add_prompt(OTHER_CLICK, object_id=1, stamp=4)
     assert_identical(late.track(FRAMES[8], 8), in_time.track(FRAMES[8], 8))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [TrackerOptions(), TrackerOptions(max_conditioning_frames=1, lasting_corrections=True)],
+    ids=["a recent memory", "once a conditioning frame"],
+)
+@pytest.mark.parametrize("prompt", [OTHER_CLICK, MASK], ids=["click", "mask"])
+def test_a_correction_stays_when_an_older_frame_is_corrected(
+    network: Backend, prompt: Prompt, options: TrackerOptions
+) -> None:
+    tracker = StreamingTracker(network, options)
+    tracker.track(FRAMES[0], 0)
+    tracker.add_prompt(CLICK)
+    feed(tracker, FRAMES[1:8], 1)
+    corrected = tracker.add_prompt(prompt, object_id=1, stamp=6)
+    tracker.add_prompt(BOX, object_id=1, stamp=4)
+    (tracked,) = tracker._objects.values()
+    (kept,) = object_results(tracker.objects, [tracked.bank.recent[6]], corrected.size)
+    np.testing.assert_array_equal(kept.logits, corrected.logits)
 
 
 def test_a_frame_that_is_not_held_is_refused_with_the_oldest_held(network: Backend) -> None:
