@@ -165,14 +165,14 @@ class Evaluation:
             except (DatasetFileError, VideoError) as error:
                 problems.append(f"{error}; so there is no picture of {title}")
                 continue
-            path = folder / f"{title.replace('/', '_').replace(', ', '_').replace(' ', '_')}.png"
+            path = folder / f"{_file_name(title)}.png"
             Image.fromarray(picture).save(path)
             pictures[title] = f"worst/{quote(path.name)}"
         return pictures
 
     def _kept(self, item: str) -> Path:
         """What is found of an item and wrong with it; there once it is done."""
-        return self.out / self.protocol.kept_in / f"{quote(item, safe=' ')}.json"
+        return self.out / self.protocol.kept_in / f"{_file_name(item)}.json"
 
 
 def _read_one(
@@ -191,6 +191,11 @@ def _score_one(
         return protocol.evaluate(backend, job[1], advance)
     except (DatasetFileError, VideoError) as error:
         return str(error)
+
+
+def _file_name(name: str) -> str:
+    """A name as that of a file, which no other name has."""
+    return quote(name, safe=" ,")
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from .images import PROMPTS
-from .report import describe, faults_and_pictures
+from .report import describe, escape, faults_and_pictures
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,9 @@ def to_markdown(
     sources: dict[str, list[SegmentedObject]] = {}
     for one in objects:
         sources.setdefault(one.source, []).append(one)
-    lines += [_row(source, ones) for source, ones in sources.items() if len({one.image for one in ones}) > 1]
+    lines += [
+        _row(escape(source), ones) for source, ones in sources.items() if len({one.image for one in ones}) > 1
+    ]
     return "\n".join([*lines, *faults_and_pictures(problems, pictures, "The worst objects")]) + "\n"
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..chart import Line, draw_chart
 from .interactive import Interaction
 from .object_scores import Scores, mean_scores, summarise_object
-from .report import describe, faults_and_pictures
+from .report import describe, escape, faults_and_pictures
 
 _COLOURS = {"J&F": (31, 120, 180), "J": (44, 160, 44), "F": (214, 120, 39)}
 
@@ -39,10 +39,14 @@ def rounds(videos: Sequence[VideoRounds]) -> list[Scores]:
 def to_json(
     about: Mapping[str, Any], videos: Sequence[VideoRounds], problems: Sequence[str]
 ) -> dict[str, Any]:
-    """All figures of a dataset; the lists have one entry for each number of frames to click on, from 1."""
+    """All figures of a dataset; the lists have one entry for each number of frames to click on, from 1.
+
+    "mean" holds the means over these numbers.
+    """
     return {
         **about,
         **_figures(rounds(videos)),
+        "mean": _means(rounds(videos)),
         "objects": sum(len(video.objects) for video in videos),
         "videos": {
             video.name: {
@@ -78,18 +82,16 @@ def to_markdown(
         f"| {count} | {one.jf:.3f} | {one.j.mean:.3f} | {one.f.mean:.3f} |"
         for count, one in enumerate(total, start=1)
     ]
-    jf = np.mean([one.jf for one in total])
-    lines += [f"| **mean** | {jf:.3f} | {np.mean([one.j.mean for one in total]):.3f} "]
-    lines[-1] += f"| {np.mean([one.f.mean for one in total]):.3f} |"
+    lines += ["| **mean** | " + " | ".join(f"{value:.3f}" for value in _means(total).values()) + " |"]
     lines += ["", f"![J&F against the number of frames with clicks]({chart})", ""]
     lines += ["J&F by the number of frames with clicks, at most:", ""]
     lines += ["| video | objects |" + "".join(f" {count + 1} |" for count in range(len(total)))]
     lines += ["|---|---:|" + "---:|" * len(total)]
     for video in videos:
-        lines += [_row(video.name, video)]
+        lines += [_row(escape(video.name), video)]
         if len(video.objects) > 1:
             lines += [
-                _row(f"{video.name}, object {name}", VideoRounds(video.name, {name: one}))
+                _row(escape(f"{video.name}, object {name}"), VideoRounds(video.name, {name: one}))
                 for name, one in video.objects.items()
             ]
     return "\n".join([*lines, *faults_and_pictures(problems, pictures)]) + "\n"
@@ -121,3 +123,7 @@ def _figures(ones: Sequence[Scores]) -> dict[str, list[float]]:
         "j": [one.j.mean for one in ones],
         "f": [one.f.mean for one in ones],
     }
+
+
+def _means(ones: Sequence[Scores]) -> dict[str, float]:
+    return {name: float(np.mean(values)) for name, values in _figures(ones).items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -74,23 +75,28 @@ def to_markdown(
     lines = ["# Semi-supervised video object segmentation", "", *describe(about)]
     lines += [f"- scored: {objects} objects in {len(videos)} videos", "", _HEAD, _RULE]
     lines += [_row("**all objects**", objects, mean_over_objects(videos))]
-    lines += [_row(video.name, len(video.objects), video.mean) for video in videos]
+    lines += [_row(escape(video.name), len(video.objects), video.mean) for video in videos]
     lines += ["", *_J_AND_F, "", "## Visibility", "", _VISIBILITY_HEAD, _VISIBILITY_RULE]
     lines += [_visibility_row("**all objects**", _visibility(videos))]
     for video in videos:
-        lines += [_visibility_row(video.name, video.visibility)]
+        lines += [_visibility_row(escape(video.name), video.visibility)]
         if len(video.objects) > 1:
             lines += [
-                _visibility_row(f"{video.name}, object {name}", judge([one]))
+                _visibility_row(escape(f"{video.name}, object {name}"), judge([one]))
                 for name, one in video.objects.items()
             ]
     lines += ["", *_VISIBILITY]
     return "\n".join([*lines, *faults_and_pictures(problems, pictures)]) + "\n"
 
 
+def escape(text: str) -> str:
+    """A text in Markdown, also in a table or as a picture's name; underscores within words stay as they are."""
+    return re.sub(r"[\\`*|<&\[\]]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text)
+
+
 def describe(about: Mapping[str, Any]) -> list[str]:
     """What was evaluated on what, as a list."""
-    return [f"- {key}: {value}" for key, value in about.items()]
+    return [f"- {key}: {escape(str(value))}" for key, value in about.items()]
 
 
 def faults_and_pictures(
@@ -99,11 +105,11 @@ def faults_and_pictures(
     """The end of every report: what is wrong with the files, and the worst cases (path by name)."""
     lines = []
     if problems:
-        lines += ["", "## Faults", "", *(f"- {problem}" for problem in problems)]
+        lines += ["", "## Faults", "", *(f"- {escape(problem)}" for problem in problems)]
     if pictures:
         lines += ["", f"## {title}"]
     for name, path in pictures.items():
-        lines += ["", f"![{name}]({path})"]
+        lines += ["", f"![{escape(name)}]({path})"]
     return lines
 
 

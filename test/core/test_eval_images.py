@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -105,10 +106,11 @@ def test_the_report_shows_the_worst_objects(tmp_path: Path, checkpoint: Path) ->
     report = (out / "report.md").read_text()
     assert f"| **all objects** | 2 | {means} |" in report
     order = sorted(found["images"]["one.jpg"].items(), key=lambda item: sum(item[1].values()))
-    pictures = [f"worst/one.jpg_object_{name}.png" for name, _ in order]
-    assert report.index(pictures[0]) < report.index(pictures[1]), "the worst one first"
+    pictures = [f"one.jpg, object {name}.png" for name, _ in order]
+    first, second = (report.index(f"](worst/{quote(picture)})") for picture in pictures)
+    assert first < second, "the worst one first"
     for picture in pictures:
-        assert Image.open(out / picture).width >= 960
+        assert Image.open(out / "worst" / picture).width >= 960
 
 
 def test_faults_are_told_by_file_and_left_out_or_fatal(

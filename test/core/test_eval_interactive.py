@@ -97,6 +97,7 @@ def test_the_report_tells_jf_by_the_number_of_frames(run: Path) -> None:
     for count in range(FRAMES):
         each = [np.mean(one["rounds"][count]["j"] + one["rounds"][count]["f"]) for one in objects]
         assert told["jf"][count] == pytest.approx(np.mean(each))
+    assert told["mean"] == {name: pytest.approx(np.mean(told[name])) for name in ("jf", "j", "f")}
     report = (run / "report.md").read_text()
     assert f"| {FRAMES} | {told['jf'][-1]:.3f} | {told['j'][-1]:.3f} | {told['f'][-1]:.3f} |" in report
     assert "jf_by_frames.png" in report
