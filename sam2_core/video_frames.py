@@ -82,6 +82,9 @@ class FileFrames:
     The file is read through once for the times of its frames. A frame is then decoded from the last key frame
     before it, or simply next where frames are asked for in order. What is decoded on the way to a frame is
     kept, up to `cache_bytes`, so that going backward does not start at the key frame for every single one.
+
+    Some files do not tell when a frame is shown: AVI with B-frames, raw streams. They are decoded once to
+    find out; and in a raw stream every frame is found only by decoding from the start.
     """
 
     def __init__(self, source: Path, cache_bytes: int = 256 * 2**20) -> None:
@@ -90,8 +93,10 @@ class FileFrames:
         self._cache_bytes = cache_bytes
         self._cache: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
         self._container = self._open()
-        self._times, self._keys, length = self._read_times()
-        self._numbers = {time: index for index, time in enumerate(self._times)}
+        self._marks, key_marks, length = self._read_through()
+        self._times = sorted(self._marks)
+        self._numbers = {mark: index for index, mark in enumerate(self._marks)}
+        self._keys = sorted({0, *(self._numbers[mark] for mark in key_marks if mark in self._numbers)})
         self.early_end = self._missing(length)
         self._seek(0)
 
@@ -140,9 +145,17 @@ class FileFrames:
             return ""
         return f"{self.source}: ends early, after {count} of {declared} frames"
 
-    def _read_times(self) -> tuple[list[int], list[int], int]:
-        """The presentation times of all frames in order, the key frames' numbers, and how long all last."""
-        times: dict[int, bool] = {}
+    def _read_through(self) -> tuple[list[int], list[int], int]:
+        """The marks of all frames as they are shown, those of the key frames, and how long all frames last.
+
+        A mark is the time that goes into the decoder with a packet and comes out with its frame. In most
+        files it is when the frame is shown.
+        """
+        is_raw = self._stream.start_time is None
+        is_avi = self._container.format.name == "avi"
+        must_decode = is_raw or (is_avi and self._stream.codec_context.has_b_frames)
+        marks: list[int] = []
+        key_marks: list[int] = []
         length = 0
         bar = tqdm(
             total=self._stream.frames or None,
@@ -153,43 +166,45 @@ class FileFrames:
         )
         try:
             with bar:
-                for packet in self._container.demux(self._stream):
+                for packet in self._packets():
                     if packet.is_discard or packet.is_corrupt:
                         continue
                     length += packet.duration or 0
-                    time = packet.pts if packet.pts is not None else packet.dts
-                    if time is None or packet.size == 0:
-                        continue
-                    times[time] = packet.is_keyframe
+                    if must_decode:
+                        marks += [frame.pts for frame in _decoded(packet) if frame.pts is not None]
+                    elif packet.size and packet.pts is not None:
+                        marks.append(packet.pts)
+                    if packet.is_keyframe and packet.pts is not None and not is_raw:
+                        key_marks.append(packet.pts)
                     bar.update()
         except av.FFmpegError as error:
-            if not times:
+            if not marks:
                 raise VideoError(f"{self.source}: not a readable video ({error.strerror})") from error
-        if not times:
+        if not marks:
             raise VideoError(f"{self.source}: has no frame")
-        ordered = sorted(times)
-        keys = [0, *(index for index, time in enumerate(ordered) if times[time] and index)]
-        return ordered, keys, length
+        return marks if must_decode else sorted(set(marks)), key_marks, length
+
+    def _packets(self) -> Iterator[av.Packet]:
+        """The packets from the present position on; those of a raw stream get the times of an even rate."""
+        for number, packet in enumerate(self._container.demux(self._stream)):
+            if packet.pts is None and packet.size:
+                packet.pts = packet.dts if packet.dts is not None else number * (packet.duration or 1)
+            yield packet
 
     def _seek(self, key: int) -> None:
         if key == 0:
             self._container.close()
             self._container = self._open()
         else:
-            self._container.seek(self._times[key], stream=self._stream)
+            self._container.seek(self._marks[key], stream=self._stream)
         self._decoding = self._decode()
         self._next = key
 
     def _decode(self) -> Iterator[tuple[int, av.VideoFrame]]:
         """The frames from the present position on, numbered; those that cannot be decoded are left out."""
-        for packet in self._container.demux(self._stream):
-            try:
-                frames = packet.decode()
-            except av.FFmpegError:
-                continue
-            for frame in frames:
-                assert isinstance(frame, av.VideoFrame)
-                if frame.pts in self._numbers and not frame.is_corrupt:
+        for packet in self._packets():
+            for frame in _decoded(packet):
+                if frame.pts in self._numbers:
                     yield self._numbers[frame.pts], frame
 
     def _decode_to(self, index: int) -> bool:
@@ -207,3 +222,12 @@ class FileFrames:
         self._cache[number] = image
         while len(self._cache) > 1 and len(self._cache) * image.nbytes > self._cache_bytes:
             self._cache.popitem(last=False)
+
+
+def _decoded(packet: av.Packet) -> list[av.VideoFrame]:
+    """The sound frames that come out of the decoder with a packet."""
+    try:
+        frames = packet.decode()
+    except av.FFmpegError:
+        return []
+    return [frame for frame in frames if isinstance(frame, av.VideoFrame) and not frame.is_corrupt]

@@ -49,11 +49,21 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("name", "codec", "b_frames"),
-    [("a.mp4", "libx264", 2), ("a.mkv", "libx264", 2), ("a.avi", "mpeg4", 0), ("a.webm", "libvpx", 0)],
+    [
+        ("a.mp4", "libx264", 2),
+        ("a.mkv", "libx264", 2),
+        ("a.avi", "mpeg4", 0),
+        ("b_frames.avi", "libx264", 2),
+        ("raw.h264", "libx264", 2),
+        ("a.webm", "libvpx", 0),
+    ],
 )
 def test_every_frame_is_found_in_any_order(tmp_path: Path, name: str, codec: str, b_frames: int) -> None:
     frames = open_frames(write(tmp_path / name, codec, b_frames=b_frames))
     assert len(frames) == COUNT
+    assert frames.early_end == ""
+    steps = np.diff([frames.stamp(index) for index in range(COUNT)])
+    assert steps == pytest.approx(1_000_000_000 / RATE, abs=2_000_000)  # Matroska counts milliseconds
     order = [*np.random.default_rng(0).permutation(COUNT), *range(COUNT), *range(COUNT - 1, -1, -1)]
     assert [number(frames.image(int(index))) for index in order] == order
 
