@@ -7,6 +7,7 @@ One click is ambiguous, so a model with several candidates answers with the one 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,6 +24,8 @@ BOX = "box"
 PROMPTS = (*(f"{count} click{'s' if count > 1 else ''}" for count in COUNTS), BOX)
 """What is scored, by the names that the results have."""
 BoolMask = NDArray[np.bool_]  # [H, W]
+_AT_ONCE = 8
+"""Objects asked for together: their answers' masks, of the image's size, are held until all are done."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,8 @@ class Answers:
 
 def segment_objects(
     backend: ImageBackend, image: NDArray[np.uint8], truth: dict[str, BoolMask]
-) -> dict[str, Answers]:
-    """Asks for every object of an image.
+) -> Iterator[tuple[str, Answers]]:
+    """Asks for every object of an image; yields each with its name. The masks of a few are held at a time.
 
     Args:
         image: uint8 [H, W, 3], RGB.
@@ -46,6 +49,13 @@ def segment_objects(
     """
     segmenter = ImageSegmenter(backend)
     segmenter.set_image(image)
+    names = list(truth)
+    for start in range(0, len(names), _AT_ONCE):
+        some = {name: truth[name] for name in names[start : start + _AT_ONCE]}
+        yield from _segment_together(segmenter, some).items()
+
+
+def _segment_together(segmenter: ImageSegmenter, truth: dict[str, BoolMask]) -> dict[str, Answers]:
     names = list(truth)
     answers = {name: Answers() for name in names}
 
@@ -63,7 +73,7 @@ def segment_objects(
         for name, mask in zip(names, shown, strict=True):
             answers[name].clicks.append(correction_click(mask, truth[name]))
         prompts = [_points(answers[name].clicks) for name in names]
-        ambiguous = count == 1 and backend.config.multimask
+        ambiguous = count == 1 and segmenter.backend.config.multimask
         results = segmenter.predict_batch(prompts, ambiguous, logits)
         shown = [one.masks[0] for one in results]
         logits = [one.logits[0] for one in results]

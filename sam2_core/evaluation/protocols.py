@@ -223,7 +223,7 @@ class Images(ScoringProtocol[ImageSource, list[AnnotatedImage]]):
         found = {}
         for one in subject:
             answers = segment_objects(backend, load_image(one.path), one.masks())
-            found[one.name] = {name: answer.iou for name, answer in answers.items()}
+            found[one.name] = {name: answer.iou for name, answer in answers}
             advance()
         return found
 
@@ -252,7 +252,8 @@ class Images(ScoringProtocol[ImageSource, list[AnnotatedImage]]):
             for name, mask in one.masks().items():
                 if image_report.title(one.name, name) == part:
                     image = load_image(one.path)
-                    return draw_object(image, part, segment_objects(backend, image, {name: mask})[name], mask)
+                    ((_, answers),) = segment_objects(backend, image, {name: mask})
+                    return draw_object(image, part, answers, mask)
         raise LookupError(part)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,8 +14,10 @@ from dataset_folders import HEIGHT, LATER, WIDTH, davis, labels, results, write_
 from PIL import Image
 from pycocotools import mask as coco_masks
 from random_checkpoint import write_random_checkpoint
+from random_weights import random_network
 
 from sam2_core.evaluation.image_dataset import decode
+from sam2_core.evaluation.images import segment_objects
 from sam2_core.masks import encode_rle, run_lengths
 from sam2_core.tools.eval import main
 
@@ -194,3 +197,19 @@ def test_masks_are_decoded_as_coco_has_them() -> None:
     runs = run_lengths(mask).tolist()
     for counts in (compressed, runs):
         assert (decode({"size": [HEIGHT, WIDTH], "counts": counts}, (HEIGHT, WIDTH)) == mask).all()
+
+
+def test_more_objects_on_an_image_take_no_more_memory() -> None:
+    """But for their own masks and figures."""
+    network, size = random_network("sam2_pico", 64), (240, 320)
+    image = np.zeros((*size, 3), np.uint8)
+    peaks = []
+    for count in (16, 48):
+        truth = {str(index): np.zeros(size, bool) for index in range(count)}
+        for index, mask in enumerate(truth.values()):
+            mask[4 * index : 4 * index + 40, 3 * index : 3 * index + 50] = True
+        tracemalloc.start()
+        assert [name for name, _ in segment_objects(network, image, truth)] == list(truth)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.1 * peaks[0]
