@@ -74,6 +74,7 @@ def test_the_click_of_a_crescent_is_on_it() -> None:
     prompt = first_prompt("click", crescent)
     assert isinstance(prompt, PointPrompt)
     ((click_x, click_y),) = np.asarray(prompt.points, dtype=int)
+    assert list(prompt.labels) == [1]
     assert crescent[click_y, click_x]
     assert isinstance(first_prompt("mask", crescent), MaskPrompt)
 
