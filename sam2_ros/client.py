@@ -89,7 +89,8 @@ class PromptClient:
         """Points (x, y) [px] on an object (label 1, the default) or not on it (0), with or without a box.
 
         object_id: 0 for a new object. label: a name for people. stamp: of the frame that is meant, None for
-        the newest. clear_previous: forget the object's earlier points on that frame.
+        the newest. clear_previous: forget the object's earlier points on that frame; its mask there is
+        refined all the same: to start over, remove the object.
         """
         points = list(points)
         labels = [Prompt.LABEL_OBJECT] * len(points) if labels is None else labels

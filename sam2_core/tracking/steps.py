@@ -57,7 +57,10 @@ class Steps:
 
         On a frame that was tracked, the prompt corrects what was found there: memory is read, and the frame
         stays a recent memory, or becomes a conditioning frame where corrections are to last. On any other
-        frame the prompt alone decides: it is a conditioning frame.
+        frame no memory is read, and it is a conditioning frame.
+
+        Points and boxes refine the mask of that frame, if there is one, even where they replace the points
+        that it comes from; as in the official predictor. A mask decides alone.
 
         Raises:
             PromptError: the prompt adds a box to earlier points.

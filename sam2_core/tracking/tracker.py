@@ -106,8 +106,8 @@ class StreamingTracker:
 
         Of those, the frames on which the object was prompted keep what was prompted.
 
-        A prompt on a frame on which the object was tracked refines what was found there; on any other frame
-        (its first prompt, say) the prompt alone decides.
+        Points and boxes refine the object's mask on that frame, if there is one, whether it was tracked or
+        prompted before; to start over, remove the object. A mask decides alone.
 
         Args:
             prompt: points, box or mask, in pixels of that frame.

@@ -97,8 +97,9 @@ class VideoSegmenter:
     ) -> ObjectResult:
         """Says on a frame what an object is; other frames follow in the next pass over them.
 
-        On a frame that a pass has tracked, the prompt corrects what was found there. On any other it stands
-        for itself, and the frame is read as a conditioning frame from everywhere in the video.
+        On a frame that a pass has tracked, the prompt corrects what was found there. Any other frame is read
+        as a conditioning frame from everywhere in the video. On both, points and boxes refine the object's
+        mask of that frame, if there is one; to start over, remove the object. A mask decides alone.
 
         Args:
             frame: index of the frame.

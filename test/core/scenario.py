@@ -71,6 +71,7 @@ PROMPTS = (
 REFINEMENTS = (
     Given(0, 1, PointPrompt([[160, 120]], [1])),
     Given(0, 1, PointPrompt([[60, 60]], [0]), clear_previous=False),
+    Given(0, 2, PointPrompt([[270, 60]], [1])),
     Given(0, 2, PointPrompt([[100, 120], [130, 60]], [1, 0], box=[40, 50, 150, 200])),
     Given(2, 1, MaskPrompt(_disc())),
     Given(3, 2, PointPrompt([[90, 120]], [1])),
