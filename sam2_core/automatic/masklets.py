@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import numpy as np
 
-from ..tracking import FrameResult, MaskPrompt, ObjectResult, StreamingTracker
+from ..tracking import FrameResult, MaskPrompt, MaskTooSmallError, ObjectResult, StreamingTracker
 from .records import AutomaticMask
 
 
@@ -17,11 +18,11 @@ def start_masklets(
 
     Args:
         tracker: holds the frame that they were found on.
-        found: masks of that frame; empty ones are passed over.
+        found: masks of that frame; empty ones, and those too small for the network, are passed over.
         stamp: of the frame [ns]; None means the newest.
 
     Yields:
-        The new objects on that frame; the n-th is of the n-th mask that is not empty.
+        The new objects on that frame, in the order of their masks.
 
     Raises:
         FrameNotHeldError: the frame is not held (any more).
@@ -30,7 +31,9 @@ def start_masklets(
     for one in found:
         if len(tracker.objects) >= tracker.options.max_objects:
             return
-        if one.area:
+        if not one.area:
+            continue
+        with suppress(MaskTooSmallError):
             yield tracker.add_prompt(MaskPrompt(one.mask), stamp=stamp)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from ..backends import Backend
 from ..files import replacing
-from ..tracking import MaskPrompt, VideoSegmenter
+from ..tracking import MaskPrompt, MaskTooSmallError, VideoSegmenter
 from ..tracking.passes import plan_passes
 from ..tracking.results import upscale_logits
 from .dataset import AnnotatedVideo
@@ -39,7 +39,7 @@ def predict(backend: Backend, video: AnnotatedVideo, folder: Path, advance: Call
     The masks are laid out as the true ones are, on every frame from the first mask on; in a folder an object
     has for itself, there is an empty one for each true one before that. Beside them lies `scores.json` with
     the object scores. As in the paper's evaluation the video is a recorded one (`VideoSegmenter`), which is
-    gone through once.
+    gone through once. An object whose first mask is too small for the network is not found on any frame.
 
     Args:
         advance: called after each frame.
@@ -48,13 +48,18 @@ def predict(backend: Backend, video: AnnotatedVideo, folder: Path, advance: Call
         VideoError: a frame cannot be decoded.
     """
     segmenter = VideoSegmenter(backend, video.images)
+    masks = video.masks.at(folder)
     names = video.frames
     first: dict[int, int] = {}
     for object_id, (name, frames) in enumerate(video.annotated.items(), start=1):
         mask = video.masks.read(frames[0], [name], video.size)[name]
-        first[object_id] = names.index(frames[0])
-        segmenter.add_prompt(first[object_id], MaskPrompt(mask), object_id, label=name)
-    masks = video.masks.at(folder)
+        start = names.index(frames[0])
+        try:
+            segmenter.add_prompt(start, MaskPrompt(mask), object_id, label=name)
+            first[object_id] = start
+        except MaskTooSmallError:
+            for frame in names[start:]:
+                masks.write(frame, {name: np.zeros(video.size, np.float32)})
     for name in video.masks.named:
         for frame in video.masks.annotated(name):
             if frame not in video.annotated.get(name, ()):

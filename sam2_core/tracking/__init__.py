@@ -3,6 +3,7 @@
 from .errors import (
     FrameNotHeldError,
     FrameRangeError,
+    MaskTooSmallError,
     PromptError,
     StampError,
     TooManyObjectsError,
@@ -26,6 +27,7 @@ __all__ = [
     "HeldFrame",
     "ImageSegmenter",
     "MaskPrompt",
+    "MaskTooSmallError",
     "ObjectResult",
     "PointPrompt",
     "Prompt",

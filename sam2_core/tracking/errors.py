@@ -11,6 +11,10 @@ class PromptError(TrackingError):
     """A prompt is malformed or does not fit the frame."""
 
 
+class MaskTooSmallError(PromptError):
+    """A mask prompt has no pixel left at the resolution of the network's masks."""
+
+
 class UnknownObjectError(TrackingError):
     """No object of that id is tracked."""
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..backends import Backend
 from ..model import DecodedMasks
 from ..transfer import upload
-from .errors import PromptError
+from .errors import MaskTooSmallError, PromptError
 from .findings import Findings
 from .frames import HeldFrame
 from .memory import FrameMemory, MemoryBank, gather, read_slots
@@ -64,6 +64,7 @@ class Steps:
 
         Raises:
             PromptError: the prompt adds a box to earlier points.
+            MaskTooSmallError: the prompt is a mask that covers no cell of the network's masks.
         """
         before = bank.find(frame.index)
         correction = before is not None and before.tracked
@@ -127,20 +128,20 @@ class Steps:
     def _mask_prompted(self, frame: HeldFrame, prompt: MaskPrompt, correction: bool) -> FrameMemory:
         backend, features = self._backend, frame.features
         mask = to_square_mask(prompt, backend.config.image_size, backend.device)
+        logits = mask_logits(mask)
+        if not (logits > 0).any():
+            cells = backend.config.mask_size
+            width, height = frame.size[1] / cells, frame.size[0] / cells
+            raise MaskTooSmallError(
+                f"mask of {prompt.mask.sum()} pixels is too small for {backend.config.name} at "
+                f"{backend.config.image_size} px; allowed: one that covers {width:.3g} x {height:.3g} pixels"
+            )
         prompts = backend.encode_mask_prompt(mask)
         # The mask is the answer; it is decoded for its pointer only.
         decoded = backend.decode_masks(features.embedding, features.skip4, features.skip8, prompts)
         pointer = backend.hide_pointer(decoded.pointers[:, 0], decoded.score)
-        visible = bool(mask.any())
-        score = decoded.score.new_full((1,), 10.0 if visible else -10.0)
-        return self._remember(
-            frame,
-            mask_logits(mask),
-            backend.hide_pointer(pointer, score),
-            score,
-            torch.ones_like(score),
-            correction,
-        )
+        score = decoded.score.new_full((1,), 10.0)
+        return self._remember(frame, logits, pointer, score, torch.ones_like(score), correction)
 
     def _remember(
         self,

@@ -122,6 +122,7 @@ class StreamingTracker:
 
         Raises:
             PromptError: the prompt does not fit the frame, or adds a box to earlier points.
+            MaskTooSmallError: the prompt is a mask with no pixel left at the network's resolution.
             UnknownObjectError: no such object.
             FrameNotHeldError: the frame is not held.
             TooManyObjectsError: `max_objects` are tracked already, or `MAX_ID` were in this session.

@@ -115,6 +115,7 @@ class VideoSegmenter:
         Raises:
             FrameRangeError: there is no such frame.
             PromptError: the prompt does not fit the frame, or adds a box to earlier points.
+            MaskTooSmallError: the prompt is a mask with no pixel left at the network's resolution.
             UnknownObjectError: the id is not positive, or was that of a removed object.
         """
         held = self._frame(frame)

@@ -119,6 +119,24 @@ def test_the_tracker_leaves_masks_that_give_the_same_figures_again(
         assert np.count_nonzero(given & kept) / np.count_nonzero(given | kept) > 0.5, "what was prompted"
 
 
+@pytest.mark.parametrize("layout", [mose, sav])
+def test_an_object_too_small_for_the_network_is_not_found(
+    tmp_path: Path, checkpoint: Path, layout: Callable[[Path], Path]
+) -> None:
+    truth = layout(tmp_path / "set")
+    name = "1" if layout is mose else "000"
+    first = truth / ("a/00000.png" if layout is mose else "a/000/00000.png")
+    values = np.array(Image.open(first))
+    values[10:, :] = 0
+    values[:, 9:] = 0  # leaves two pixels of the first object, where a cell of the network's masks has 12
+    Image.fromarray(values).save(first)
+    given = ["--checkpoint", str(checkpoint), "--image-size", "64", "--strict"]
+    assert main([str(tmp_path / "set"), "--out", str(tmp_path / "out"), *given]) == 0
+    objects = json.loads((tmp_path / "out/videos/a.json").read_text())["objects"]
+    assert len(objects) == 2
+    assert set(objects[name]["j"]) == {0.0}
+
+
 def test_where_objects_overlap_the_surer_one_has_the_pixel(tmp_path: Path) -> None:
     logits = {"2": np.array([[3, 3, -1, -2]], np.float32), "7": np.array([[1, 5, 2, -1]], np.float32)}
     masks = PaletteMasks(tmp_path / "masks")

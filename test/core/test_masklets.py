@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -59,6 +61,16 @@ def test_masks_are_tracked_until_the_tracker_is_full(network: Sam2Network) -> No
     assert list(start_masklets(tracker, records)) == []
     with pytest.raises(FrameNotHeldError):
         next(start_masklets(StreamingTracker(network), records))
+
+
+def test_masks_too_small_for_the_network_are_passed_over(network: Sam2Network) -> None:
+    tracker = StreamingTracker(Sam2Network(replace(network.config, image_size=64)).eval())
+    image = np.random.default_rng(1).integers(0, 255, (*SIZE, 3), np.uint8)
+    tracker.track(image, 10)
+    # A cell of the network's masks is 8 x 6 pixels.
+    started = list(start_masklets(tracker, found((10, 10, 13, 12), (70, 20, 120, 90))))
+    assert [one.id for one in started] == [1]
+    assert started[0].mask[55, 95]
 
 
 def test_a_held_frame_is_not_encoded_again(network: Sam2Network) -> None:

@@ -17,6 +17,7 @@ from sam2_core.tracking import (
     FrameResult,
     ImageSegmenter,
     MaskPrompt,
+    MaskTooSmallError,
     ObjectResult,
     PointPrompt,
     Prompt,
@@ -35,6 +36,7 @@ FRAMES = clip(12)
 CLICK = PointPrompt([[160, 120]], [1])
 OTHER_CLICK = PointPrompt([[60, 60]], [1])
 BOX = PointPrompt(box=[40, 50, 150, 200])
+TINY_MASK = MaskPrompt(np.pad(np.ones((4, 4), bool), ((60, 176), (100, 216))))
 MASK = MaskPrompt(np.pad(np.ones((120, 120), bool), ((60, 60), (100, 100))))
 
 
@@ -253,6 +255,7 @@ def wrong_requests() -> list[tuple[type[Exception], Callable[[StreamingTracker],
         (PromptError, lambda tracker: tracker.add_prompt(PointPrompt([[np.nan, 5]], [1]), object_id=1)),
         (PromptError, lambda tracker: tracker.add_prompt(PointPrompt(box=[0, 0, 400, 10]))),
         (PromptError, lambda tracker: tracker.add_prompt(MaskPrompt(small), object_id=2)),
+        (MaskTooSmallError, lambda tracker: tracker.add_prompt(TINY_MASK, object_id=2)),
         (PromptError, lambda tracker: tracker.add_prompt(BOX, object_id=2, clear_previous=False)),
         (UnknownObjectError, lambda tracker: tracker.add_prompt(CLICK, object_id=3)),
         (UnknownObjectError, lambda tracker: tracker.add_prompt(CLICK, object_id=0)),
@@ -292,6 +295,11 @@ def test_a_refused_request_leaves_no_trace(network: Backend) -> None:
             PromptError,
             lambda tracker: tracker.add_prompt(PointPrompt([[9, 999]], [1]), 1),
             r"\(9, 999\).*240",
+        ),
+        (
+            MaskTooSmallError,
+            lambda tracker: tracker.add_prompt(TINY_MASK, 1),
+            "mask of 16 pixels .* sam2_pico at 128 px; allowed: one that covers 10 x 7.5 pixels",
         ),
     ],
 )
