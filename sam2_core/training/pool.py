@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from sam2_core.evaluation.mask_folders import DatasetFileError
 from sam2_core.scenes import procedural, tabletop
 from sam2_core.scenes.scene import Scene
 
@@ -79,22 +80,37 @@ def render_pool(family: str, seeds: range, frames: int, size: int, folder: Path,
             raise
 
 
-def open_pool(folder: Path, family: str) -> list[Shard]:
-    """All complete shards of one family, in the order of their seeds.
+def find_shards(folder: Path, family: str) -> list[Path]:
+    """All complete shards of one family, in the order of their seeds; none of them is opened."""
+    return sorted(path for path in (folder / family).glob("*") if path.suffix != ".partial")
+
+
+def open_shard(path: Path, frames: int = 1) -> Shard:
+    """A shard whose clips have at least so many frames.
 
     Raises:
-        FileNotFoundError: there is none, or one was rendered by an earlier version, without owners.
+        DatasetFileError: they have fewer, or a file is missing or damaged.
     """
-    paths = sorted(path for path in (folder / family).glob("*") if path.suffix != ".partial")
-    if not paths:
-        raise FileNotFoundError(f"no clips of family '{family}' in {folder}; render them first")
-    for path in paths:
-        if not (path / "owners.npy").exists():
-            raise FileNotFoundError(f"{path} is of an earlier version, without owners.npy; render it again")
-    return [
-        Shard(*(np.load(path / f"{name}.npy", mmap_mode="r") for name in Shard.__annotations__))
-        for path in paths
-    ]
+    arrays = []
+    for name in Shard.__annotations__:
+        file = path / f"{name}.npy"
+        try:
+            arrays.append(np.lib.format.open_memmap(file, mode="r"))
+        except FileNotFoundError as error:
+            reason = f"has no {file.name}, as those of an earlier version; remove it and render it again"
+            raise DatasetFileError(path, reason) from error
+        except Exception as error:  # whatever a damaged header makes NumPy raise
+            reason = f"is damaged ({error}); remove its folder and render it again"
+            raise DatasetFileError(file, reason) from error
+    shard = Shard(*arrays)
+    shape = shard.frames.shape
+    fits = shape[4:] == (3,) and shard.labels.shape == shape[:4] and shard.owners.shape == (shape[0], 256)
+    if not fits or not shard.frames.size or any(array.dtype != np.uint8 for array in arrays):
+        found = ", ".join(f"{array.dtype} {list(array.shape)}" for array in arrays)
+        raise DatasetFileError(path, f"holds {found}; allowed: uint8 [M, T, S, S, 3], [M, T, S, S], [M, 256]")
+    if shape[1] < frames:
+        raise DatasetFileError(path, f"has clips of {shape[1]} frames; allowed: {frames} or more")
+    return shard
 
 
 def main() -> None:

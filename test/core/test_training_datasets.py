@@ -171,11 +171,6 @@ def test_faults_of_sav_are_listed_at_the_start(tmp_path: Path) -> None:
     assert "sav_000004_manual.json: holds a damaged mask" in told
 
 
-def test_a_pool_without_clips_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="no clips of family 'tabletop'"):
-        opened(2, rendered="tabletop", path=str(tmp_path))
-
-
 def test_a_short_video_is_listed(tmp_path: Path) -> None:
     training_folders.davis(tmp_path, 1, frames=3)
     with pytest.raises(DatasetError, match="v00: has 3 frames; a clip has 4"):

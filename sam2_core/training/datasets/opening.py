@@ -18,6 +18,7 @@ from sam2_core.training.datasets.images import CocoSource, Sa1bSource, read_coco
 from sam2_core.training.datasets.rendered import PoolDataset, RenderedDataset
 from sam2_core.training.datasets.sav import KINDS, SavSource
 from sam2_core.training.datasets.video import Dataset, Source, Video
+from sam2_core.training.pool import find_shards, open_shard
 from sam2_core.video import VideoError
 
 UNUSABLE = (DatasetFileError, VideoError)
@@ -65,7 +66,7 @@ def open_datasets(config: TrainingConfig, quiet: bool = False) -> Datasets:
     problems: list[str] = []
     for entry in config.data:
         if entry.rendered:
-            training.append((entry.share, _scenes(entry)))
+            training.append((entry.share, _scenes(entry, config.longest, problems)))
             validation.append((entry, []))
             continue
         found = _find(entry, problems)
@@ -75,7 +76,7 @@ def open_datasets(config: TrainingConfig, quiet: bool = False) -> Datasets:
             kept = [source for source in found if source not in held_out]
         usable = _usable(kept, entry, config.longest, problems, quiet)
         if not usable:
-            raise DatasetError("\n".join([f"{entry.path}: nothing in it can be trained on", *problems]))
+            raise _nothing(entry, problems)
         training.append((entry.share, FileDataset(usable)))
         validation.append((entry, _usable(held_out, entry, 1, problems, quiet)))
     for entry in config.validation:
@@ -98,14 +99,24 @@ def open_source(source: Source, frames: int) -> Video:
     return video
 
 
-def _scenes(entry: DataSource) -> Dataset:
-    """Rendered scenes, from a pool or new ones."""
+def _scenes(entry: DataSource, frames: int, problems: list[str]) -> Dataset:
+    """Rendered scenes, new ones or those of a pool; which shards cannot be used is added to ``problems``."""
     if not entry.path:
         return RenderedDataset(entry.rendered)
-    try:
-        return PoolDataset(Path(entry.path).expanduser(), entry.rendered)
-    except FileNotFoundError as error:
-        raise DatasetError(str(error)) from error
+    folder = Path(entry.path).expanduser()
+    found = find_shards(folder, entry.rendered)
+    if not found:
+        raise DatasetError(f"no clips of family '{entry.rendered}' in {folder}; render them first")
+    shards = []
+    for path in found:
+        try:
+            open_shard(path, frames)
+            shards.append(path)
+        except DatasetFileError as error:
+            problems.append(str(error))
+    if not shards:
+        raise _nothing(entry, problems)
+    return PoolDataset(entry.rendered, shards)
 
 
 def _find(entry: DataSource, problems: list[str]) -> list[Source]:
@@ -154,3 +165,7 @@ def _usable(
             if good:
                 usable.append(source)
     return usable
+
+
+def _nothing(entry: DataSource, problems: list[str]) -> DatasetError:
+    return DatasetError("\n".join([f"{entry.path}: nothing in it can be trained on", *problems]))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sam2_core.scenes.scene import Scene
 from sam2_core.training.augmentation import MOST_APART
 from sam2_core.training.datasets.video import BoolMask
-from sam2_core.training.pool import FAMILIES, Shard, open_pool
+from sam2_core.training.pool import FAMILIES, open_shard
 
 _SEEDS = 2**31
 _PART_SHARE = 1 / 7  # of the clips have parts as objects; a click on a part is more often meant for the whole
@@ -63,18 +63,18 @@ class LabelledClip:
 
 
 class PoolDataset:
-    """The clips of one family in a pool (`sam2_core.training.pool`)."""
+    """The clips of one family in shards of a pool (`sam2_core.training.pool`)."""
 
     still = False
 
-    def __init__(self, folder: Path, family: str) -> None:
-        """Raises FileNotFoundError where there is none."""
+    def __init__(self, family: str, shards: Sequence[Path]) -> None:
         self._family = family
-        self._shards: list[Shard] = open_pool(folder, family)
+        # Opened when drawn from: sent to another process, a memory map becomes a copy of the whole file.
+        self._shards = shards
 
     def draw(self, frames: int, size: int, rng: np.random.Generator) -> LabelledClip:
         index = int(rng.integers(len(self._shards)))
-        shard = self._shards[index]
+        shard = open_shard(self._shards[index], frames)
         clip = int(rng.integers(len(shard.frames)))
         parts = bool(rng.random() < _PART_SHARE)
         name = f"{self._family} {index}.{clip}"
