@@ -25,6 +25,7 @@ from sam2_core.evaluation.dataset import DatasetError
 from sam2_core.training.batches import ClipBatch, ClipBatches
 from sam2_core.training.config import TrainingConfig
 from sam2_core.training.datasets.opening import Datasets, open_datasets
+from sam2_core.training.datasets.rendered import RenderedDataset
 from sam2_core.training.errors import TrainingError
 from sam2_core.training.initialisation import begin_with
 from sam2_core.training.journal import Journal
@@ -142,6 +143,7 @@ class _Loop:
             batch_size=None,
             sampler=shares,
             num_workers=config.workers,
+            multiprocessing_context=self._start_method() if config.workers else None,
         )
         batches = zip(shares, loader, strict=True)
         recent: list[dict[str, float]] = []
@@ -172,6 +174,14 @@ class _Loop:
                 frames, since = (0, time.monotonic()) if "loss" in line else (frames, since)
             if not self._unsound and (run.step % config.checkpoint_every == 0 or ended):
                 run.save(self._out)
+
+    def _start_method(self) -> str:
+        """How processes that read clips begin: with a copy of what this one has, unless they render.
+
+        A forked process would wait for ever for the threads of OpenGL, which has rendered in this one.
+        """
+        render = any(isinstance(dataset, RenderedDataset) for _, dataset in self._data.training)
+        return "spawn" if render else "fork"
 
     def _validate(self) -> dict[str, float]:
         """Scores of the averaged weights, where there is something to score them on."""
