@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -100,6 +100,11 @@ class FileFrames:
         self.early_end = self._missing(length)
         self._seek(0)
 
+    def __del__(self) -> None:
+        if hasattr(self, "_container"):
+            # PyAV's streams hold their container: the file would stay open until a garbage collection.
+            self._container.close()
+
     def __len__(self) -> int:
         return len(self._times)
 
@@ -124,12 +129,12 @@ class FileFrames:
 
     def _open(self) -> av.container.InputContainer:
         try:
-            container = av.open(str(self.source))
+            container = av.open(str(self.source), metadata_errors="replace")
         except (av.FFmpegError, OSError) as error:
             raise VideoError(f"{self.source}: not a readable video ({error.strerror})") from error
-        if not container.streams.video:
+        if not container.streams.video or container.streams.video[0].codec_context is None:
             container.close()
-            raise VideoError(f"{self.source}: has no video stream")
+            raise VideoError(f"{self.source}: has no video stream that can be decoded")
         self._stream = container.streams.video[0]
         self._stream.thread_type = "AUTO"
         # A decoder would rather show something grey than nothing: here a damaged frame must be an error.
@@ -166,7 +171,7 @@ class FileFrames:
         )
         try:
             with bar:
-                for packet in self._packets():
+                for packet in _packets(self._container, self._stream):
                     if packet.is_discard or packet.is_corrupt:
                         continue
                     length += packet.duration or 0
@@ -184,28 +189,14 @@ class FileFrames:
             raise VideoError(f"{self.source}: has no frame")
         return marks if must_decode else sorted(set(marks)), key_marks, length
 
-    def _packets(self) -> Iterator[av.Packet]:
-        """The packets from the present position on; those of a raw stream get the times of an even rate."""
-        for number, packet in enumerate(self._container.demux(self._stream)):
-            if packet.pts is None and packet.size:
-                packet.pts = packet.dts if packet.dts is not None else number * (packet.duration or 1)
-            yield packet
-
     def _seek(self, key: int) -> None:
         if key == 0:
             self._container.close()
             self._container = self._open()
         else:
             self._container.seek(self._marks[key], stream=self._stream)
-        self._decoding = self._decode()
+        self._decoding = _numbered_frames(self._container, self._stream, self._numbers)
         self._next = key
-
-    def _decode(self) -> Iterator[tuple[int, av.VideoFrame]]:
-        """The frames from the present position on, numbered; those that cannot be decoded are left out."""
-        for packet in self._packets():
-            for frame in _decoded(packet):
-                if frame.pts in self._numbers:
-                    yield self._numbers[frame.pts], frame
 
     def _decode_to(self, index: int) -> bool:
         """Decodes from the present position on, until a frame is in the cache; False if it is not there."""
@@ -222,6 +213,28 @@ class FileFrames:
         self._cache[number] = image
         while len(self._cache) > 1 and len(self._cache) * image.nbytes > self._cache_bytes:
             self._cache.popitem(last=False)
+
+
+# Functions, since a generator that holds the object which holds it would keep all its frames, and the file open,
+# until a garbage collection.
+
+
+def _packets(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
+    """The packets from the present position on; those of a raw stream get the times of an even rate."""
+    for number, packet in enumerate(container.demux(stream)):
+        if packet.pts is None and packet.size:
+            packet.pts = packet.dts if packet.dts is not None else number * (packet.duration or 1)
+        yield packet
+
+
+def _numbered_frames(
+    container: av.container.InputContainer, stream: av.VideoStream, numbers: Mapping[int, int]
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """The frames from the present position on, numbered; those that cannot be decoded are left out."""
+    for packet in _packets(container, stream):
+        for frame in _decoded(packet):
+            if frame.pts is not None and frame.pts in numbers:
+                yield numbers[frame.pts], frame
 
 
 def _decoded(packet: av.Packet) -> list[av.VideoFrame]:

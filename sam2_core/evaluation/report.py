@@ -90,7 +90,7 @@ def to_markdown(
 
 
 def escape(text: str) -> str:
-    """A text in Markdown, also in a table or as a picture's name; underscores within words stay as they are."""
+    """A text in Markdown, also in a table or as a picture's name; underscores within words stay."""
     return re.sub(r"[\\`*|<&\[\]]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text)
 
 
