@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import training_folders
 from PIL import Image
+from training_folders import opened, videos
 
 from sam2_core.evaluation.dataset import DatasetError
 from sam2_core.tools.train import main
@@ -17,30 +17,8 @@ from sam2_core.training.augmentation import choose_frames
 from sam2_core.training.batches import ClipBatch, ClipBatches
 from sam2_core.training.clip import read_clip
 from sam2_core.training.config import load_config
-from sam2_core.training.datasets.opening import Datasets, FileDataset, open_datasets
-from sam2_core.training.datasets.video import Video
+from sam2_core.training.datasets.opening import open_datasets
 from sam2_core.training.validation import validation_batches
-
-
-def opened(frames: int, **entry: Any) -> tuple[Datasets, ClipBatches]:
-    batch = {"image_size": 64, "frames": frames, "clips": 3, "objects": 2, "prompts": {"click": 1.0}}
-    config = load_config(
-        None,
-        {
-            "model": "sam2_pico",
-            "data": [entry],
-            "stages": [{"steps": 50, "batches": [batch]}],
-            "validation_clips": 2,
-        },
-    )
-    datasets = open_datasets(config, quiet=True)
-    return datasets, ClipBatches(config, datasets.training)
-
-
-def videos(datasets: Datasets) -> list[Video]:
-    dataset = datasets.training[0][1]
-    assert isinstance(dataset, FileDataset)
-    return [source.open() for source in dataset.sources]
 
 
 def test_a_davis_folder(tmp_path: Path) -> None:
@@ -85,20 +63,6 @@ def test_chosen_frames_follow_the_annotation_both_ways(apart: int, steps: set[in
             assert len(set(frames) & set(annotated)) > 4
     assert taken <= steps
     assert directions == {True, False}
-
-
-def test_sav_videos(tmp_path: Path) -> None:
-    datasets, batches = opened(4, path=str(training_folders.sav(tmp_path / "sav", 2)), held_out=0)
-    assert not datasets.problems
-    video = videos(datasets)[1]
-    assert len(video) == 25
-    assert list(video.annotated) == [0, 4, 8, 12, 16, 20, 24]
-    truth = training_folders.scene(201, frames=25)
-    np.testing.assert_array_equal(video.masks(8, ["1"])["1"], truth.labels[8] == 2)
-    assert np.abs(video.image(8).astype(int) - truth.frames[8]).mean() < 12
-    assert "0" not in video.masks(24, ["0", "1"]), "null: not known"
-    assert video.masks(9, ["0"]) == {}
-    assert batches[0, 0].frames.shape == (4, 3, 3, 64, 64)
 
 
 def test_images_of_sa_1b_and_coco(tmp_path: Path) -> None:
@@ -151,24 +115,6 @@ def test_faults_are_listed_at_the_start(tmp_path: Path) -> None:
     ):
         assert [problem for problem in datasets.problems if told in problem], told
     assert not batches[0, 0].faults
-
-
-def test_faults_of_sav_are_listed_at_the_start(tmp_path: Path) -> None:
-    root = training_folders.sav(tmp_path, 5)
-    (root / "sav_000001.mp4").unlink()
-    (root / "sav_000002_manual.json").write_text("{")
-    (root / "sav_000003.mp4").write_bytes(b"no video")
-    path = root / "sav_000004_manual.json"
-    content = json.loads(path.read_text())
-    content["masklet"][0][0]["counts"] = "o"
-    path.write_text(json.dumps(content))
-    datasets, _ = opened(4, path=str(root), held_out=0)
-    assert [video.name for video in videos(datasets)] == ["sav_000000_manual"]
-    told = "\n".join(datasets.problems)
-    assert "sav_000001_manual.json: annotates video sav_000001, which is not there" in told
-    assert "sav_000002_manual.json: is not a readable JSON file" in told
-    assert "sav_000003.mp4: not a readable video" in told
-    assert "sav_000004_manual.json: holds a damaged mask" in told
 
 
 def test_a_short_video_is_listed(tmp_path: Path) -> None:

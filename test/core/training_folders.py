@@ -15,6 +15,10 @@ from sam2_core.masks import encode_rle
 from sam2_core.palette import write_palette_image
 from sam2_core.scenes.procedural import sample_scene
 from sam2_core.scenes.scene import Scene
+from sam2_core.training.batches import ClipBatches
+from sam2_core.training.config import load_config
+from sam2_core.training.datasets.opening import Datasets, FileDataset, open_datasets
+from sam2_core.training.datasets.video import Video
 from sam2_core.video import VideoWriter
 
 
@@ -70,17 +74,18 @@ def _code(mask: np.ndarray) -> dict[str, Any]:
     return {"size": list(mask.shape), "counts": encode_rle(mask)}
 
 
-def sav(root: Path, count: int) -> Path:
-    """Videos of SA-V's training set: every fourth frame is annotated, object 0 not on the last of them."""
+def sav(root: Path, count: int, rate: float = 24.0, every: int = 4) -> Path:
+    """Videos of SA-V's training set: every n-th frame is annotated, object 0 not on the last of them."""
     root.mkdir(parents=True, exist_ok=True)
     for index in range(count):
         name = f"sav_{index:06}"
         made = scene(200 + index, frames=25)
-        with VideoWriter(root / f"{name}.mp4", 24.0) as writer:
+        with VideoWriter(root / f"{name}.mp4", rate) as writer:
             for t, frame in enumerate(made.frames):
-                writer.write(frame, round(t * 1e9 / 24))
+                writer.write(frame, round(t * 1e9 / rate))
         masklet: list[list[Any]] = [
-            [_code(labels == label + 1) for label in range(len(made.names))] for labels in made.labels[::4]
+            [_code(labels == label + 1) for label in range(len(made.names))]
+            for labels in made.labels[::every]
         ]
         masklet[-1][0] = None
         content = {"video_id": name, "fps": 6, "masklet": masklet, "masklet_num": len(made.names)}
@@ -119,3 +124,26 @@ def coco(root: Path) -> Path:
     images = [{"id": index, "file_name": f"{index}.jpg", "width": 80, "height": 64} for index in range(2)]
     (root / "instances.json").write_text(json.dumps({"images": images, "annotations": annotations}))
     return root / "instances.json"
+
+
+def opened(frames: int, **entry: Any) -> tuple[Datasets, ClipBatches]:
+    """One dataset for a run whose clips have so many frames."""
+    batch = {"image_size": 64, "frames": frames, "clips": 3, "objects": 2, "prompts": {"click": 1.0}}
+    config = load_config(
+        None,
+        {
+            "model": "sam2_pico",
+            "data": [entry],
+            "stages": [{"steps": 50, "batches": [batch]}],
+            "validation_clips": 2,
+        },
+    )
+    datasets = open_datasets(config, quiet=True)
+    return datasets, ClipBatches(config, datasets.training)
+
+
+def videos(datasets: Datasets) -> list[Video]:
+    """The videos or images that are trained on."""
+    dataset = datasets.training[0][1]
+    assert isinstance(dataset, FileDataset)
+    return [source.open() for source in dataset.sources]
