@@ -39,8 +39,8 @@ class Step:
     """To be logged: means over the batches that counted; the norm of the gradient; the learning rate."""
     left_out: dict[int, str]
     """By slot, why a batch of this process was left out."""
-    sound: bool
-    """Whether no batch of any process was left out, and the gradient was finite."""
+    updated: bool
+    """Whether the weights were: the gradient was finite, and some batch of some process counted."""
 
 
 def batch_losses(
@@ -135,16 +135,17 @@ class TrainingRun:
         norm = nn.utils.clip_grad_norm_(parameters, config.gradient_clip)
         rate = config.learning_rate(self.step)
         finite = bool(torch.isfinite(norm))
+        updated = finite and counted > 0
         if not finite:
-            left_out |= {slot: f"the norm of the step's gradient is {norm.item()}" for slot in batches}
-        elif counted:
+            reason = f"the norm of the step's gradient is {norm.item()}"
+            left_out = dict.fromkeys(batches, reason) | left_out
+        if updated:
             self.optimizers.step(rate)
             self.average.update_parameters(self.network)
         self.step += 1
         means = (logged[:-1] / max(counted, 1)).tolist()
         values = {**dict(zip(LOGGED, means, strict=True)), "gradient": norm.item(), "learning_rate": rate}
-        sound = finite and counted == len(shapes)
-        return Step(values if finite and counted else {}, left_out, sound)
+        return Step(values if updated else {}, left_out, updated)
 
     def interaction(self, step: int, slot: int, batch: ClipBatch) -> Interaction:
         """How the simulated user treats a batch; the same one whenever asked."""

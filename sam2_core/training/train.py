@@ -36,7 +36,7 @@ from sam2_core.training.run import Step, TrainingRun, at_size
 from sam2_core.training.validation import validate, validation_batches
 
 LOGGED_EVERY = 20  # steps, over which the logged losses are averaged
-MOST_UNSOUND = 5  # steps in a row with a batch that had to be left out, before a run stops
+MOST_FAILED = 5  # steps in a row that could not update the weights, before a run stops
 
 
 def train(
@@ -104,7 +104,7 @@ class _Loop:
         self._strict = strict
         self._batches = ClipBatches(config, data.training)
         self._held_out: dict[int, list[ClipBatch]] = {}
-        self._unsound = 0
+        self._failed = 0  # steps in a row
 
     def begin(self) -> None:
         """Take up the checkpoint, the weights to begin with, or new weights."""
@@ -155,9 +155,10 @@ class _Loop:
             self._name_faults(batch.faults for batch in drawn.values())
             result = run.advance(drawn)
             self._note_left_out(step, drawn, result)
+            ended = run.step == steps.stop
+            self._check_progress(ended)
             if not group.leads:
                 continue
-            ended = run.step == steps.stop
             frames += sum(s.frames * s.clips for s in config.stage(step).slots)
             line: dict[str, float] = {}
             if result.values:
@@ -172,7 +173,7 @@ class _Loop:
             if line:
                 self._journal.metrics(run.step, line)
                 frames, since = (0, time.monotonic()) if "loss" in line else (frames, since)
-            if not self._unsound and (run.step % config.checkpoint_every == 0 or ended):
+            if not self._failed and (run.step % config.checkpoint_every == 0 or ended):
                 run.save(self._out)
 
     def _start_method(self) -> str:
@@ -207,9 +208,14 @@ class _Loop:
         for slot, reason in result.left_out.items():
             interaction = self.run.interaction(step, slot, drawn[slot])
             self._journal.left_out(step, slot, drawn[slot], interaction, reason)
-        self._unsound = 0 if result.sound else self._unsound + 1
-        if self._unsound == MOST_UNSOUND:
+        self._failed = 0 if result.updated else self._failed + 1
+
+    def _check_progress(self, ended: bool) -> None:
+        """Stop a run that no longer learns, or whose last weights would not be those of its last step."""
+        if self._failed == MOST_FAILED or (ended and self._failed):
+            checkpoint = self._out / "checkpoint.pt"
+            kept = f"{checkpoint} is from before that" if checkpoint.exists() else "nothing is saved yet"
             raise TrainingError(
-                f"{MOST_UNSOUND} steps in a row, up to {step}, had a loss or gradient that is not finite; "
-                f"{self._out / 'checkpoint.pt'} is from before that. Try a lower learning_rate"
+                f"the loss or gradient of the last {self._failed} of {self.run.step} steps is not finite; "
+                f"{kept}. Try a lower learning_rate"
             )

@@ -1,13 +1,11 @@
-"""The loop on a network small enough to train within a test."""
+"""A run on a network small enough to train within a test (the fixtures `tiny` and `settings`)."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,89 +16,17 @@ import pytest
 import torch
 import training_folders
 import yaml
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_training import BUNDLED, MUON, SIZE, clip_batch
 
-from sam2_core.model import CONFIGS, HieraConfig, MemoryTokens, Sam2Network, load_network, multiplies_bfloat16
-from sam2_core.training.batches import ClipBatch, ClipBatches
+from sam2_core.model import CONFIGS, MemoryTokens, Sam2Network, load_network, multiplies_bfloat16
 from sam2_core.training.config import TrainingConfig, load_config
-from sam2_core.training.datasets.opening import open_datasets
-from sam2_core.training.errors import TrainingError
 from sam2_core.training.initialisation import begin_with, initialise
-from sam2_core.training.pool import render_shard
 from sam2_core.training.processes import ProcessGroup
 from sam2_core.training.rollout import Interaction, Rollout, encode_frames
 from sam2_core.training.run import TrainingRun, at_size, batch_losses
 from sam2_core.training.train import train
-
-SIZE = 64
-BUNDLED = Path(__file__).parents[2] / "sam2_core" / "weights" / "sam2_pico.safetensors"
-MUON = {"optimizer": "muon", "encoder_rate": 1, "layer_decay": 1, "schedule": "linear", "decay_steps": 2}
-
-
-@pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pool")
-    render_shard("procedural", 0, frames=6, size=SIZE, folder=folder)
-    return folder
-
-
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of a configuration of a few thousand weights."""
-    config = replace(
-        CONFIGS["sam2_pico"],
-        name="sam2_test",
-        hiera=HieraConfig(8, 1, (1, 1, 1, 1), (2, 3), windows=(4, 4, 2, 2), position_grid=4),
-        image_size=SIZE,
-        hidden_dim=32,
-        memory_dim=16,
-        memory_layers=1,
-        memory_mlp_dim=32,
-        decoder_mlp_dim=32,
-        iou_head_dim=32,
-    )
-    monkeypatch.setitem(CONFIGS, config.name, config)
-    return config.name
-
-
-@pytest.fixture
-def settings(tiny: str, pool: Path, tmp_path: Path) -> dict[str, Any]:
-    torch.manual_seed(0)
-    weights = tmp_path / "first.safetensors"
-    save_file(Sam2Network(CONFIGS[tiny]).state_dict(), weights)
-    prompts = {"click": 0.4, "box": 0.3, "mask": 0.3}
-    images = {"image_size": SIZE // 2, "frames": 1, "clips": 3, "objects": 2, "prompts": {"click": 1.0}}
-    clips = {"frames": 4, "clips": 2, "objects": 2, "prompts": prompts, "corrections": 2}
-    return {
-        "model": tiny,
-        "weights": str(weights),
-        "seed": 5,
-        "data": [{"rendered": "procedural", "path": str(pool)}],
-        "stages": [
-            {"steps": 4, "learning_rate": 2e-3, "affinity": 1.0, "batches": [images | {"repeats": 2}]},
-            {"steps": 4, "learning_rate": 2e-3, "affinity": 0.5, "batches": [images, clips]},
-        ],
-        "warmup_steps": 1,
-        "gradient_clip": 1.0,
-        "drop_path": 0.1,
-        "dropout": 0.1,
-        "mosaics": 0.1,
-        "ema_decay": 0.9,
-        "validation_clips": 2,
-        "validate_every": 8,
-        "checkpoint_every": 100,
-        **MUON,
-    }
-
-
-@pytest.fixture
-def config(settings: dict[str, Any]) -> TrainingConfig:
-    return load_config(None, settings)
-
-
-def clip_batch(config: TrainingConfig, index: tuple[int, int] = (6, 1)) -> ClipBatch:
-    return ClipBatches(config, open_datasets(config).training)[index]
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
@@ -118,31 +44,6 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     last = json.loads((tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["step"] == config.steps
     assert 0 <= last["track_iou"] <= 1
-
-
-def test_a_killed_run_resumes_exactly(pool: Path, tmp_path: Path) -> None:
-    shape = {"image_size": SIZE, "clips": 1, "objects": 1, "corrected_frames": 0}
-    settings = {
-        "weights": str(BUNDLED),
-        "data": [{"rendered": "procedural", "path": str(pool)}],
-        "stages": [{"steps": 4, "batches": [shape | {"frames": 2, "prompts": {"mask": 1.0}}]}],
-        "validation_clips": 0,
-        "checkpoint_every": 1,
-    }
-    path = tmp_path / "run.yaml"
-    path.write_text(yaml.safe_dump(settings))
-    command = [sys.executable, "-m", "sam2_core.tools.train", "--config", str(path), "--out"]
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
-    with subprocess.Popen([*command, str(killed)], env=os.environ | {"OMP_NUM_THREADS": "1"}) as process:
-        while not (killed / "checkpoint.pt").exists() and process.poll() is None:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
-    step = torch.load(killed / "checkpoint.pt", weights_only=True)["step"]
-    assert step < 4, "it was killed before its end"
-    for folder in (killed, whole):
-        subprocess.run([*command, str(folder)], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    for name, value in load_file(whole / "model.safetensors").items():
-        assert torch.equal(value, load_file(killed / "model.safetensors")[name]), name
 
 
 def test_two_processes_end_with_the_weights_of_one(pool: Path, tmp_path: Path) -> None:
@@ -360,46 +261,6 @@ def test_accumulated_batches_are_other_clips_of_the_same_shapes(settings: dict[s
     second, fourth = clip_batch(config, (0, 1)), clip_batch(config, (0, 3))
     assert second.frames.shape == fourth.frames.shape
     assert not torch.equal(second.frames, fourth.frames)
-
-
-def test_a_batch_that_is_not_finite_is_saved_and_left_out(config: TrainingConfig, tmp_path: Path) -> None:
-    class Spoiling(ClipBatches):
-        """Gives one batch of clips, of step 5, whose frames are not numbers."""
-
-        def __getitem__(self, index: tuple[int, int]) -> ClipBatch:
-            batch = super().__getitem__(index)
-            return replace(batch, frames=batch.frames * torch.nan) if index == (5, 1) else batch
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sam2_core.training.train.ClipBatches", Spoiling)
-        run = train(config, tmp_path)
-    assert run.step == config.steps
-    assert all(torch.isfinite(p).all() for p in run.network.parameters())
-    saved = torch.load(tmp_path / "left_out" / "step5_batch1.pt", weights_only=True)
-    assert saved["masks"].shape[0] == 4
-    assert "step 5, batch 1: its loss is nan" in (tmp_path / "faults.txt").read_text()
-
-
-def test_a_run_that_explodes_stops_with_its_last_good_checkpoint(
-    settings: dict[str, Any], tmp_path: Path
-) -> None:
-    calm = settings | {"checkpoint_every": 2}
-    calm["stages"] = [settings["stages"][0] | {"steps": 2}]
-    train(load_config(None, calm), tmp_path)
-    good = load_file(tmp_path / "model.safetensors")
-    wild = calm | {"stages": [*calm["stages"], settings["stages"][1] | {"steps": 30, "learning_rate": 1e30}]}
-    with pytest.raises(TrainingError, match="not finite"):
-        train(load_config(None, wild), tmp_path)
-    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 2
-    for name, value in load_file(tmp_path / "model.safetensors").items():
-        assert torch.equal(value, good[name]), name
-
-
-def test_a_checkpoint_of_another_model_is_refused(config: TrainingConfig, tmp_path: Path) -> None:
-    train(config, tmp_path, until=1)
-    other = load_config(None, {"model": "sam2_pico", "data": [{"rendered": "procedural"}], **MUON})
-    with pytest.raises(TrainingError, match="not of this configuration"):
-        train(other, tmp_path)
 
 
 def test_a_released_model_trains_on_sparsely_annotated_videos(tmp_path: Path) -> None:

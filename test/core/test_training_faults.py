@@ -1,0 +1,129 @@
+"""What a run does when it is killed, and with batches and files that cannot be used."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from tiny_training import BUNDLED, MUON, SIZE, clip_batch
+
+from sam2_core.training.batches import ClipBatch, ClipBatches
+from sam2_core.training.config import TrainingConfig, load_config
+from sam2_core.training.errors import TrainingError
+from sam2_core.training.processes import ProcessGroup
+from sam2_core.training.run import TrainingRun
+from sam2_core.training.train import train
+
+
+def test_a_killed_run_resumes_exactly(pool: Path, tmp_path: Path) -> None:
+    shape = {"image_size": SIZE, "clips": 1, "objects": 1, "corrected_frames": 0}
+    settings = {
+        "weights": str(BUNDLED),
+        "data": [{"rendered": "procedural", "path": str(pool)}],
+        "stages": [{"steps": 4, "batches": [shape | {"frames": 2, "prompts": {"mask": 1.0}}]}],
+        "validation_clips": 0,
+        "checkpoint_every": 1,
+    }
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    command = [sys.executable, "-m", "sam2_core.tools.train", "--config", str(path), "--out"]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    with subprocess.Popen([*command, str(killed)], env=os.environ | {"OMP_NUM_THREADS": "1"}) as process:
+        while not (killed / "checkpoint.pt").exists() and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+    step = torch.load(killed / "checkpoint.pt", weights_only=True)["step"]
+    assert step < 4, "it was killed before its end"
+    for folder in (killed, whole):
+        subprocess.run([*command, str(folder)], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    for name, value in load_file(whole / "model.safetensors").items():
+        assert torch.equal(value, load_file(killed / "model.safetensors")[name]), name
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, spoils: Callable[[int, int], bool]) -> None:
+    """Let the frames of a test's batches be no numbers where ``spoils`` says so of a step and a slot."""
+
+    class Spoiled(ClipBatches):
+        def __getitem__(self, index: tuple[int, int]) -> ClipBatch:
+            batch = super().__getitem__(index)
+            return replace(batch, frames=batch.frames * torch.nan) if spoils(*index) else batch
+
+    monkeypatch.setattr("sam2_core.training.train.ClipBatches", Spoiled)
+
+
+def test_a_batch_that_is_not_finite_is_saved_and_left_out(
+    config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(monkeypatch, lambda step, slot: (step, slot) == (5, 1))
+    run = train(config, tmp_path)
+    assert run.step == config.steps
+    assert all(torch.isfinite(p).all() for p in run.network.parameters())
+    saved = torch.load(tmp_path / "left_out" / "step5_batch1.pt", weights_only=True)
+    assert saved["masks"].shape[0] == 4
+    assert "step 5, batch 1: its loss is nan" in (tmp_path / "faults.txt").read_text()
+
+
+def test_a_run_goes_on_while_some_batch_of_every_step_counts(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings["stages"] = [settings["stages"][0] | {"steps": 7, "accumulate": 2}]
+    spoil(monkeypatch, lambda step, slot: slot == step % 2)
+    run = train(load_config(None, settings | {"checkpoint_every": 1, "workers": 0}), tmp_path)
+    assert len(list((tmp_path / "left_out").iterdir())) == 7
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == run.step == 7
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_run_does_not_end_with_a_step_that_learned_nothing(
+    settings: dict[str, Any], saved: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings["stages"] = [settings["stages"][0] | {"steps": 3}]
+    spoil(monkeypatch, lambda step, slot: step == 2)
+    told = "checkpoint.pt is from before that" if saved else "nothing is saved yet"
+    with pytest.raises(TrainingError, match=f"of the last 1 of 3 steps is not finite; .*{told}"):
+        train(load_config(None, settings | {"checkpoint_every": 2 if saved else 9, "workers": 0}), tmp_path)
+    assert (tmp_path / "model.safetensors").exists() == saved
+
+
+def test_a_gradient_that_is_not_finite_leaves_the_reasons_already_given(config: TrainingConfig) -> None:
+    run = TrainingRun(config, ProcessGroup("cpu"))
+    run.step = 6
+    batches = {slot: clip_batch(config, (6, slot)) for slot in range(2)}
+    batches[0] = replace(batches[0], frames=batches[0].frames * torch.nan)
+    run.network.no_mem_embed.register_hook(lambda gradient: gradient * torch.inf)
+    reasons = run.advance(batches).left_out
+    assert reasons[0] == "its loss is nan"
+    assert "gradient is" in reasons[1]
+
+
+def test_a_run_that_explodes_stops_with_its_last_good_checkpoint(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    calm = settings | {"checkpoint_every": 2}
+    calm["stages"] = [settings["stages"][0] | {"steps": 2}]
+    train(load_config(None, calm), tmp_path)
+    good = load_file(tmp_path / "model.safetensors")
+    wild = calm | {"stages": [*calm["stages"], settings["stages"][1] | {"steps": 30, "learning_rate": 1e30}]}
+    with pytest.raises(TrainingError, match="not finite"):
+        train(load_config(None, wild), tmp_path)
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 2
+    for name, value in load_file(tmp_path / "model.safetensors").items():
+        assert torch.equal(value, good[name]), name
+
+
+def test_a_checkpoint_of_another_model_is_refused(config: TrainingConfig, tmp_path: Path) -> None:
+    train(config, tmp_path, until=1)
+    other = load_config(None, {"model": "sam2_pico", "data": [{"rendered": "procedural"}], **MUON})
+    with pytest.raises(TrainingError, match="not of this configuration"):
+        train(other, tmp_path)
