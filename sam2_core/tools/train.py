@@ -47,7 +47,7 @@ written to DIR:
 
 An interrupted run goes on, and ends with the same weights, when the same command is given again.
 On several GPUs or CPU cores: torchrun --nproc-per-node N -m sam2_core.tools.train ...; a step then needs N
-batches or more (accumulate in the YAML file).
+batches or more (accumulate in the YAML file). All processes need the same DIR.
 
 examples:
   sam2-train --finetune sam2.1_hiera_small.pt --data my_videos/ --out run/ --steps 2000 --image-size 512

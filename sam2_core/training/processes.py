@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from sam2_core.training.errors import TrainingError
 
 
 class ProcessGroup:
@@ -15,14 +17,22 @@ class ProcessGroup:
 
     Args:
         device: "cpu", "cuda" or "auto", CUDA where there is one. Each process has a GPU of its own.
+
+    Raises:
+        TrainingError: there is no GPU for this process.
     """
 
     def __init__(self, device: str = "auto") -> None:
         self._size = int(os.environ.get("WORLD_SIZE", "1"))
         self._rank = int(os.environ.get("RANK", "0"))
         kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-        # Of several GPUs each process takes one.
-        self.device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if kind == "cuda" else "cpu")
+        place, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if kind == "cuda" and place >= gpus:
+            raise TrainingError(
+                f"device is {device}, and process {place} of this machine finds {gpus} GPUs; "
+                "allowed: cpu, or as many processes as GPUs"
+            )
+        self.device = torch.device(f"cuda:{place}" if kind == "cuda" else "cpu")
         if self._size > 1 and not dist.is_initialized():
             dist.init_process_group("nccl" if kind == "cuda" else "gloo")
 
@@ -49,6 +59,19 @@ class ProcessGroup:
         """Replace ``values``, on the group's device, by their sum over all processes."""
         if self._size > 1:
             dist.all_reduce(values)
+
+    def agree(self, value: int) -> bool:
+        """Whether all processes have the same value."""
+        extremes = torch.tensor([value, -value], device=self.device)
+        if self._size > 1:
+            dist.all_reduce(extremes, dist.ReduceOp.MAX)
+        return bool(extremes[0] == -extremes[1])
+
+    def copy_from_leader(self, values: Iterable[Tensor]) -> None:
+        """Replace ``values``, on the group's device, by those of the process that leads."""
+        if self._size > 1:
+            for value in values:
+                dist.broadcast(value, src=0)
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """Give every parameter the sum of its gradients over all processes; none counts as zero.

@@ -205,5 +205,20 @@ class TrainingRun:
             reason = str(error).splitlines()[0]
             raise TrainingError(f"{path} is not of this configuration, or damaged: {reason}") from error
 
+    def copy_from_leader(self) -> None:
+        """Take up the weights of the process that leads, so that all begin with the same.
+
+        Raises:
+            TrainingError: the processes are not at the same step.
+        """
+        if not self._group.agree(self.step):
+            raise TrainingError(
+                f"this process begins at step {self.step} and others do not; allowed: a folder of the run, "
+                "--out, that all of them share"
+            )
+        self._group.copy_from_leader(
+            value for module in self._modules().values() for value in module.state_dict().values()
+        )
+
     def _modules(self) -> dict[str, nn.Module]:
         return {"network": self.network, "affinity": self.affinity, "average": self.average}

@@ -58,7 +58,7 @@ def train(
     Raises:
         CheckpointError: the weights to begin with cannot be used.
         DatasetError: the data cannot be used, or `strict` and some of them cannot.
-        TrainingError: the checkpoint in ``out`` cannot be used, or the loss is no longer finite.
+        TrainingError: the checkpoint in ``out`` or the device cannot be used, or the loss is no longer finite.
     """
     group = ProcessGroup(device)
     out.mkdir(parents=True, exist_ok=True)
@@ -107,29 +107,32 @@ class _Loop:
         self._failed = 0  # steps in a row
 
     def begin(self) -> None:
-        """Take up the checkpoint, the weights to begin with, or new weights."""
-        run, config = self.run, self._config
+        """Take up the checkpoint, the weights to begin with, or new weights; the same in all processes."""
+        run, config, leads = self.run, self._config, self._group.leads
         checkpoint = self._out / "checkpoint.pt"
+        first = self._batches[0, 0]  # where data cannot be drawn, this tells without a worker's traceback
         resumed = checkpoint.exists()
         if resumed:
             run.load(checkpoint)
         elif config.weights:
             begin_with(run.network, Path(config.weights).expanduser(), config.memory_anew)
             run.average.module.load_state_dict(run.network.state_dict())
+        elif leads:
+            self._rehearse(first.to(self._group.device))
+        run.copy_from_leader()
         self._journal.open(run.step)
-        if self._group.leads:
+        if leads:
             names = [source.name for _, sources in self._data.validation for source in sources]
             (self._out / "held_out.txt").write_text("".join(f"{name}\n" for name in names))
-        if resumed:
-            return
-        first = self._batches[0, 0].to(self._group.device)
-        if not config.weights:
-            network = at_size(run.network, first.frames.shape[-1])
-            with torch.no_grad():
-                features = encode_frames(network, first)
-            rehearse(network, features, config.seed)
-        elif self._group.leads:
+        if leads and config.weights and not resumed:
             self._journal.metrics(0, self._validate())
+
+    def _rehearse(self, batch: ClipBatch) -> None:
+        """Teach new weights what a click is, on a batch of the run."""
+        network = at_size(self.run.network, batch.frames.shape[-1])
+        with torch.no_grad():
+            features = encode_frames(network, batch)
+        rehearse(network, features, self._config.seed)
 
     def go(self, last: int) -> None:
         """Train up to step number ``last``."""

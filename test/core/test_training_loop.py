@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +12,9 @@ import numpy as np
 import pytest
 import torch
 import training_folders
-import yaml
 from safetensors.torch import save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny_training import BUNDLED, MUON, SIZE, clip_batch
+from tiny_training import SIZE, clip_batch
 
 from sam2_core.model import CONFIGS, MemoryTokens, Sam2Network, load_network, multiplies_bfloat16
 from sam2_core.training.config import TrainingConfig, load_config
@@ -44,39 +40,6 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     last = json.loads((tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["step"] == config.steps
     assert 0 <= last["track_iou"] <= 1
-
-
-def test_two_processes_end_with_the_weights_of_one(pool: Path, tmp_path: Path) -> None:
-    shape = {"image_size": SIZE, "clips": 1, "objects": 2, "corrected_frames": 0}
-    image = {**shape, "frames": 1, "prompts": {"click": 1.0}}
-    clip = {**shape, "frames": 2, "prompts": {"mask": 1.0}}
-    settings = {
-        "weights": str(BUNDLED),
-        "data": [{"rendered": "procedural", "path": str(pool)}],
-        "stages": [{"steps": 2, "learning_rate": 1e-3, "affinity": 1.0, "batches": [image, clip]}],
-        "validation_clips": 1,
-        **MUON,
-    }
-    configuration = tmp_path / "run.yaml"
-    configuration.write_text(yaml.safe_dump(settings))
-    states = []
-    for count in (1, 2):
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", count]
-        program = [
-            "-m",
-            "sam2_core.tools.train",
-            "--config",
-            configuration,
-            "--out",
-            tmp_path / f"run{count}",
-        ]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        subprocess.run([str(word) for word in (*launcher, *program)], check=True, env=environment)
-        states.append(torch.load(tmp_path / f"run{count}" / "checkpoint.pt", weights_only=True))
-    alone, shared = states
-    assert alone["step"] == shared["step"] == 2
-    for name, value in alone["network"].items():
-        assert torch.equal(value, shared["network"][name]), name
 
 
 @pytest.mark.parametrize("memory_anew", [False, True])
