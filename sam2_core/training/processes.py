@@ -74,20 +74,22 @@ class ProcessGroup:
                 dist.broadcast(value, src=0)
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Give every parameter the sum of its gradients over all processes; none counts as zero.
+        """Give every parameter the sum of its gradients over all processes, and none where none has one.
+
+        A gradient of zeros would not do there: the optimiser would go on to decay weights that nothing uses.
 
         The sums are copied to where the gradients lie. Left as pieces of one tensor they would not begin at
         multiples of 64 bytes, and on some processors the order in which a kernel sums depends on that: the
         norm of the gradient, and so every weight, would differ in its last digit from a single process's.
         """
-        gradients = []
-        for parameter in parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            gradients.append(parameter.grad)
         if self._size == 1:
             return
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        given = torch.tensor([float(p.grad is not None) for p in parameters], device=self.device)
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        flat = torch.cat([given, *(gradient.flatten() for gradient in gradients)])
         self.sum_(flat)
-        for gradient, total in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-            gradient.copy_(total.view_as(gradient))
+        counts, *sums = flat.split([len(gradients), *(gradient.numel() for gradient in gradients)])
+        for parameter, gradient, total in zip(parameters, gradients, sums, strict=True):
+            parameter.grad = gradient.copy_(total.view_as(gradient))
+        for unused in (counts == 0).nonzero().flatten().tolist():
+            parameters[unused].grad = None

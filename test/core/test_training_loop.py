@@ -175,6 +175,20 @@ def test_a_run_computes_in_bfloat16_where_it_is_asked_for_or_fast(
     assert run.network.precision == (fast if asked == "auto" else asked)
 
 
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_weights_that_a_step_does_not_use_stay_as_they_are(settings: dict[str, Any], optimizer: str) -> None:
+    """Decay would shrink the memory's, step by step, while a network is trained on images alone."""
+    config = load_config(None, settings | {"optimizer": optimizer, "weight_decay": 0.5})
+    run = TrainingRun(config, ProcessGroup("cpu"))
+    before = {name: value.clone() for name, value in run.network.state_dict().items()}
+    run.advance({0: clip_batch(config, (0, 0))})
+    moved = {
+        name.split(".")[0] for name, v in run.network.state_dict().items() if not torch.equal(v, before[name])
+    }
+    assert {"image_encoder", "sam_mask_decoder"} <= moved
+    assert not {"memory_attention", "memory_encoder"} & moved
+
+
 def test_blocks_are_left_out_of_training_alone(settings: dict[str, Any]) -> None:
     run = TrainingRun(load_config(None, settings | {"drop_path": 0.5}), ProcessGroup("cpu"))
     trunk, average = run.network.image_encoder.trunk, run.average.module.image_encoder.trunk
