@@ -54,7 +54,7 @@ class BatchShape:
     )
     prompted_frames: int = 2  # at most so many frames, the first among them, are prompted before tracking
     repeats: int = 1  # how often each object stands in the batch, prompted anew; decoding is cheap
-    corrected_frames: int = 2  # at most so many frames of a clip are corrected
+    corrected_frames: int = 2  # at most so many frames of a clip are corrected, clicks and boxes always
     corrections: int = 7  # clicks on a frame that is corrected, each after an answer of the model
     lasting_corrections: bool = True  # whether that frame becomes a conditioning frame (README, Corrections)
 

@@ -13,7 +13,9 @@ def draw_interaction(shape: BatchShape, batch: ClipBatch, rng: np.random.Generat
     """How the objects of a batch are prompted (SAM 2, appendix D.2.1).
 
     Only frames with ground truth can be corrected, and only those that show all of the objects be prompted
-    beside the first one. One frame with ground truth at least is left to be tracked.
+    beside the first one. One frame with ground truth at least is left to be tracked. As in Meta's training,
+    clicks and boxes are corrected before any other frame is; masks, unlike there, are followed by corrections
+    on any frames, or none.
 
     Args:
         shape: the kinds of first prompts, and how many corrections there may be.
@@ -26,15 +28,18 @@ def draw_interaction(shape: BatchShape, batch: ClipBatch, rng: np.random.Generat
     known = batch.known.any(dim=1).cpu().numpy()
     showing = 1 + np.flatnonzero(seen[1:])
     more = int(rng.integers(1, shape.prompted_frames, endpoint=True)) - 1
-    prompted = rng.choice(showing, size=max(0, min(more, len(showing), known[1:].sum() - 1)), replace=False)
-    possible = np.flatnonzero(known)
-    count = min(int(rng.integers(0, shape.corrected_frames, endpoint=True)), len(possible))
-    corrected = rng.choice(possible, size=count, replace=False)
+    possible = max(0, min(more, len(showing), known[1:].sum() - 1))
+    prompted = [0, *rng.choice(showing, size=possible, replace=False).tolist()]
+    order, fewest = rng.permutation(np.flatnonzero(known)).tolist(), 0
+    if first != "mask":
+        order = [*prompted, *(frame for frame in order if frame not in prompted)]
+        fewest = min(len(prompted), shape.corrected_frames)
+    corrected = order[: rng.integers(fewest, shape.corrected_frames, endpoint=True)]
     return Interaction(
         first,
-        frozenset(corrected.tolist()),
+        frozenset(corrected),
         shape.corrections,
         shape.lasting_corrections,
-        (0, *prompted.tolist()),
+        tuple(prompted),
         rng,
     )

@@ -14,7 +14,7 @@ EVEN = 0.5  # alpha that weighs object and background alike
 
 @dataclass(frozen=True)
 class Losses:
-    """Mean losses of one prediction, each a scalar tensor, not yet weighted."""
+    """Losses of one answer or one batch, each a scalar tensor, not yet weighted."""
 
     focal: Tensor
     dice: Tensor

@@ -200,7 +200,9 @@ class Rollout:
         logits, pointer = prediction.best()
         score = prediction.score
         seen = torch.where((score > 0)[:, None, None], logits, NO_OBJECT_LOGIT)
-        memory = self._network.encode_memory(embedding, seen[:, None], score, binarize=prompted)
+        # As in Meta's code, only what is tracked for good is binarised: training needs the gradient.
+        binarize = prompted and not self._network.training
+        memory = self._network.encode_memory(embedding, seen[:, None], score, binarize)
         self._memories[t] = _Memory(memory, self._network.hide_pointer(pointer, score))
 
     def _remember_given_mask(self, t: int, features: ImageFeatures) -> None:

@@ -51,20 +51,24 @@ def batch_losses(
     alpha: float,
     checkpointing: bool = False,
 ) -> Losses:
-    """Mean losses over all decoder outputs of one batch, on frames where some truth is known.
+    """Losses of one batch: the sum over a frame's answers, the mean over frames where some truth is known.
 
     Masks are compared at twice the decoder's resolution: finer costs time and teaches nothing, because
     the logits are enlarged bilinearly from there.
     """
     truths, known = halved(batch.masks).float(), batch.known
     supervised = known.any(dim=1).tolist()
-    terms = [
-        prediction_losses(p.logits, p.iou, p.score, truths[p.frame], known[p.frame], alpha)
-        for p in Rollout(network, batch, features, interaction, checkpointing).run()
-        if supervised[p.frame]
-    ]
+    terms, frames = [], set()
+    for answer in Rollout(network, batch, features, interaction, checkpointing).run():
+        t = answer.frame
+        if supervised[t]:
+            frames.add(t)
+            terms.append(
+                prediction_losses(answer.logits, answer.iou, answer.score, truths[t], known[t], alpha)
+            )
     names = ("focal", "dice", "iou", "occlusion")
-    return Losses(**{name: torch.stack([getattr(t, name) for t in terms]).mean() for name in names})
+    sums = {name: torch.stack([getattr(term, name) for term in terms]).sum() for name in names}
+    return Losses(**{name: total / len(frames) for name, total in sums.items()})
 
 
 def halved(masks: Tensor) -> Tensor:

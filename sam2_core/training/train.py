@@ -58,7 +58,7 @@ def train(
     Raises:
         CheckpointError: the weights to begin with cannot be used.
         DatasetError: the data cannot be used, or `strict` and some of them cannot.
-        TrainingError: the checkpoint in ``out`` or the device cannot be used, or the loss is no longer finite.
+        TrainingError: the device or the checkpoint in ``out`` cannot be used, or the loss is not finite.
     """
     group = ProcessGroup(device)
     out.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -23,6 +25,7 @@ from sam2_core.training.config import BatchShape
 from sam2_core.training.interaction import draw_interaction
 from sam2_core.training.pool import FAMILIES
 from sam2_core.training.rollout import Interaction, Rollout, encode_frames
+from sam2_core.training.run import batch_losses
 
 FRAMES, SIZE, CORRECTED = 7, 320, 2
 LONG, LATER = 16, 5
@@ -133,6 +136,32 @@ def check_same(answers: dict[int, NDArray[np.float32]], found: dict[int, NDArray
         assert np.mean((logits > 0) != (found[t] > 0)) < 1e-3, t
 
 
+@pytest.mark.parametrize("corrected", [(), (0,)])
+def test_in_training_a_mask_learns_from_the_frames_that_read_it(
+    network: Sam2Network, clip: Clip, corrected: tuple[int, ...]
+) -> None:
+    trained = copy.deepcopy(network).requires_grad_().train()
+    batch = collate([Clip(clip.frames[:2], clip.masks[:2], clip.known[:2])])
+    interaction = Interaction("click", frozenset(corrected))
+    *before, later = Rollout(trained, batch, encode_frames(trained, batch), interaction).run()
+    (gradient,) = torch.autograd.grad(later.logits.sum(), before[-1].logits)
+    assert gradient.abs().sum() > 0
+
+
+def test_the_losses_of_a_frames_answers_add_up_and_frames_are_averaged(
+    network: Sam2Network, clip: Clip
+) -> None:
+    def loss(known: list[bool], corrections: int) -> float:
+        batch = collate([Clip(clip.frames[:2], clip.masks[:2], np.array(known)[:, None])])
+        interaction = Interaction("click", frozenset({0} if corrections else ()), corrections)
+        with torch.no_grad():
+            return batch_losses(network, batch, encode_frames(network, batch), interaction, 0.5).total.item()
+
+    first, second = loss([True, False], 0), loss([False, True], 0)
+    assert loss([True, True], 0) == pytest.approx((first + second) / 2, rel=1e-5)
+    assert loss([True, False], 3) > loss([True, False], 2) > loss([True, False], 1) > first
+
+
 def test_a_lasting_correction_is_read_for_longer(network: Sam2Network, batch: ClipBatch) -> None:
     brief, lasting = (
         trained(network, batch, Interaction("click", frozenset({CORRECTED}), lasting=lasting))
@@ -164,3 +193,27 @@ def test_up_to_so_many_frames_are_prompted(
     assert all(prompted[0] == 0 and len({*prompted}) == len(prompted) for prompted in drawn)
     assert {len(prompted) for prompted in drawn} == set(range(1, min(3, 1 + len(allowed)) + 1))
     assert {frame for prompted in drawn for frame in prompted[1:]} == allowed
+
+
+@pytest.mark.parametrize("first", ["click", "box", "mask"])
+@pytest.mark.parametrize("most", [0, 1, 3])
+def test_clicks_and_boxes_are_corrected_where_they_were_given(
+    batch: ClipBatch, first: str, most: int
+) -> None:
+    shape = BatchShape(prompts={first: 1.0}, prompted_frames=2, corrected_frames=most)
+    drawn = [draw_interaction(shape, batch, np.random.default_rng(seed)) for seed in range(100)]
+    counts = {len(one.corrected) for one in drawn}
+    frames = {frame for one in drawn for frame in one.corrected}
+    if first == "mask":
+        assert counts == set(range(most + 1))
+    else:
+        assert counts == ({most} if most < 2 else {1, 2, 3})
+        assert all(one.corrected >= {*one.prompted[:most]} for one in drawn)
+    assert frames == ({*range(FRAMES)} if most == 3 or (most and first == "mask") else {*range(most)})
+
+
+def test_an_image_with_a_click_is_always_corrected(clip: Clip) -> None:
+    image = collate([Clip(clip.frames[:1], clip.masks[:1], clip.known[:1])])
+    shape = BatchShape(frames=1, prompts={"click": 1.0}, corrected_frames=1)
+    for seed in range(20):
+        assert draw_interaction(shape, image, np.random.default_rng(seed)).corrected == {0}
