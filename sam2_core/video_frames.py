@@ -215,8 +215,8 @@ class FileFrames:
             self._cache.popitem(last=False)
 
 
-# Functions, since a generator that holds the object which holds it would keep all its frames, and the file open,
-# until a garbage collection.
+# Functions, since a generator that holds the object which holds it would keep all its frames, and the file
+# open, until a garbage collection.
 
 
 def _packets(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
