@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -26,7 +25,7 @@ from std_msgs.msg import Header
 from sam2_core.scenes.rendering import RenderingUnavailableError
 from sam2_core.video import TimedImage
 from sam2_ros.images import image_from_array, jpeg_from_array
-from sam2_ros.stop import Stop
+from sam2_ros.stop import Stop, heeding_signals
 
 # Best effort as cameras are; deep enough that a reader that is late for a moment loses nothing.
 CAMERA_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -136,14 +135,16 @@ def run_camera(make: Callable[[], CameraNode[Any]]) -> None:
     # rclpy's own handler would pull the context away from under the frame that is being published.
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
-        node = make()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: node.stop())
-        _play(node)
+        node = make()  # which may take long, and is interrupted as any Python program is
+        with heeding_signals(node.stop):
+            _play(node)
+            rclpy.shutdown()
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted before the first image") from None
     except (ParameterException, ValueError, RenderingUnavailableError) as error:
         raise SystemExit(f"error: {error}") from None
     finally:
-        rclpy.shutdown()
+        rclpy.try_shutdown()
 
 
 def _play(node: CameraNode[Any]) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from types import FrameType
 from typing import Any, NamedTuple
 
 # PyTorch's threads wait for each other asleep, unless the user wants it otherwise. By default they spin: they
@@ -39,7 +37,7 @@ from sam2_ros.camera import Camera
 from sam2_ros.diagnostics import camera_status, node_status
 from sam2_ros.inference import InferenceThread, NotActiveError
 from sam2_ros.services import CameraServices, SegmentationService
-from sam2_ros.stop import Stop
+from sam2_ros.stop import Stop, heeding_signals
 
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -266,29 +264,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # middle of the clean-up, does no harm.
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     stop = Stop()
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
-    try:
-        node = Sam2Node(stop)
-    except (ParameterException, ValueError) as error:
-        print(f"sam2: {error}", file=sys.stderr)
+    with heeding_signals(stop.set):
+        try:
+            node = Sam2Node(stop)
+        except (ParameterException, ValueError) as error:
+            print(f"sam2: {error}", file=sys.stderr)
+            rclpy.shutdown()
+            return 1
+        status = _run(node, stop)
+        node.release()
+        node.destroy_node()
         rclpy.shutdown()
-        return 1
-    status = _run(node, stop)
-    node.release()
-    node.destroy_node()
-    rclpy.shutdown()
-    return status
+        return status
 
 
 def _run(node: Sam2Node, stop: threading.Event) -> int:
-    if node.parameters.autostart and not (
-        node.trigger_configure() == _SUCCESS and node.trigger_activate() == _SUCCESS
-    ):
+    if node.parameters.autostart and node.trigger_configure() != _SUCCESS:
+        return 1
+    if stop.is_set():
+        return 0
+    if node.parameters.autostart and node.trigger_activate() != _SUCCESS:
         return 1
     executor = SingleThreadedExecutor()
     executor.add_node(node)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections import deque
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from sam2_ros.held_images import HeldImages
 from sam2_ros.images import gray_from_image, rgb_from_image
 from sam2_ros.msg import ObjectMask, ObjectMasks
 from sam2_ros.recording import Progress, RecordedFrame, RecordedObject, RecordingWriter, frames_waiting
-from sam2_ros.stop import Stop
+from sam2_ros.stop import Stop, heeding_signals
 
 _PATIENCE = 5_000_000_000  # [ns] that masks wait for the image that they belong to
 _BEST_EFFORT = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -114,16 +113,15 @@ def main() -> None:
     """Records until SIGINT or SIGTERM."""
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     stop = Stop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    recorder = Recorder()
-    executor = SingleThreadedExecutor()
-    executor.add_node(recorder)
-    while not stop.is_set():
-        executor.spin_once(timeout_sec=0.1)
-    recorder.finish()
-    recorder.destroy_node()
-    rclpy.shutdown()
+    with heeding_signals(stop.set):
+        recorder = Recorder()
+        executor = SingleThreadedExecutor()
+        executor.add_node(recorder)
+        while not stop.is_set():
+            executor.spin_once(timeout_sec=0.1)
+        recorder.finish()
+        recorder.destroy_node()
+        rclpy.shutdown()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import signal
 import threading
+from collections.abc import Callable, Iterator
 
 
 class Stop(threading.Event):
@@ -33,3 +35,19 @@ class Stop(threading.Event):
             with contextlib.suppress(queue.Empty):
                 self._wakeups.get(timeout=timeout)
         return self._asked
+
+
+@contextlib.contextmanager
+def heeding_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Within this context, for the main thread, SIGINT and SIGTERM call `stop`; after it they do nothing.
+
+    A program that ends gives signals their default effect back and only then unloads its libraries, which
+    takes seconds: a second SIGINT, as it comes under launch, would kill it there. Ignored ones stay ignored.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop())
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
