@@ -8,7 +8,6 @@ its object scores are compared.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -91,9 +90,7 @@ class SelfCheck:
         reference = TorchProgram(self._network, bucket)
         worst = Comparison(0.0)
         for inputs in self._cases(bucket):
-            with _exact_convolutions():
-                expected = reference(inputs)
-            comparison = compare_outputs(program(inputs), expected)
+            comparison = compare_outputs(program(inputs), reference(inputs))
             if comparison.problem:
                 return comparison
             worst = max(worst, comparison, key=lambda one: one.figure)
@@ -112,8 +109,7 @@ class SelfCheck:
 
     @cached_property
     def _reference(self) -> Rehearsal:
-        with _exact_convolutions():
-            return self._rehearse(self._network)
+        return self._rehearse(self._network)
 
     @cached_property
     def _recorded(self) -> dict[str, dict[str, Tensor]]:
@@ -124,8 +120,7 @@ class SelfCheck:
         for bucket in order:
             if bucket.stage not in {one.stage for one in recorders}:
                 recorders[bucket] = _Recorder(TorchProgram(self._network, bucket))
-        with _exact_convolutions():
-            self._rehearse(StagedBackend(self._network, recorders, "torch"))
+        self._rehearse(StagedBackend(self._network, recorders, "torch"))
         return {bucket.stage: recorder.inputs for bucket, recorder in recorders.items()}
 
     def _cases(self, bucket: Bucket) -> Iterator[dict[str, Tensor]]:
@@ -211,14 +206,3 @@ def _fitted(value: Tensor, shape: tuple[int, ...]) -> Tensor:
             turn = torch.arange(size, device=value.device) % value.shape[dim]
             value = value.index_select(dim, turn)
     return value.contiguous()
-
-
-@contextmanager
-def _exact_convolutions() -> Iterator[None]:
-    """cuDNN would round what it multiplies to TF32, with ten bits."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+import torch
+
 from .checkpoint import Checkpoint, CheckpointError, check_state, read_checkpoint
 from .config import CONFIGS
 from .image_network import ImageNetwork
@@ -33,7 +35,8 @@ def load_network(
             model.safetensors; empty: the weights bundled under the model's name.
         image_size: S in pixels, a multiple of 32, where it should differ from what the model was trained at.
         precision: one of `PRECISIONS`; in bfloat16 the heavy stages are (`ImageNetwork.reduce_precision`).
-        device: where it runs, as torch names it.
+        device: where it runs, as torch names it. On a GPU, cuDNN's TF32 is turned off for the process, since
+            convolutions in float32 would multiply with its ten bits.
 
     Raises:
         CheckpointError: the model is unknown, or the checkpoint is missing, damaged, of another model, or
@@ -95,4 +98,6 @@ def _filled(network: _Network, checkpoint: Checkpoint, precision: str, device: s
     network.load_state_dict(checkpoint.state)
     if choose_precision(precision, checkpoint.config, device) == "bfloat16":
         network.reduce_precision()
+    if torch.device(device).type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
     return network.eval().requires_grad_(False).to(device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +63,15 @@ def test_loading_takes_a_known_precision_only() -> None:
     assert load_network(precision="bfloat16").precision == "bfloat16"
     with pytest.raises(ValueError, match="precision 'float16' is unknown; allowed: auto, float32, bfloat16"):
         load_network(precision="float16")
+
+
+def test_convolutions_on_a_gpu_multiply_all_bits_of_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    load_network()
+    assert torch.backends.cudnn.allow_tf32  # what others in the process compute on a GPU stays theirs
+    with suppress(AssertionError, RuntimeError):  # where there is no GPU
+        load_network(device="cuda")
+    assert not torch.backends.cudnn.allow_tf32
 
 
 def overlaps(one: Sam2Network, other: Sam2Network) -> list[float]:
