@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import secrets
+import time
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+
+_ABANDONED = 24 * 3600.0
+"""Time for which nobody wrote to a file that is not complete, after which it is removed [s]."""
 
 
 def cache_folder(kind: str) -> Path:
@@ -28,8 +34,13 @@ def describe_files(paths: Iterable[Path]) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file beside `path` that takes its place once it is complete: no reader ever sees half of it."""
-    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
+    """A file beside `path` that takes its place once it is complete: no reader ever sees half of it.
+
+    It is hidden and the caller's own: others may replace `path` at the same time, and the last one stays.
+    What a process leaves that is killed, one that writes into this folder a day later removes.
+    """
+    _remove_abandoned(path.parent)
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
     try:
         yield temporary
         temporary.replace(path)
@@ -43,3 +54,12 @@ def write_durably(path: Path, data: bytes | memoryview) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+@cache
+def _remove_abandoned(folder: Path) -> None:
+    """Removes what earlier processes left that were killed; once for every folder."""
+    for path in folder.glob(".*.????????.part*"):
+        with suppress(OSError):  # another process removed it, or took it to its place
+            if time.time() - path.stat().st_mtime > _ABANDONED:
+                path.unlink()

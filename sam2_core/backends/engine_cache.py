@@ -127,7 +127,7 @@ class EngineCache:
     def records(self) -> list[EngineRecord]:
         """All records that can be read, by name."""
         found = []
-        for path in sorted(self.folder.glob("*.json")):
+        for path in sorted(self.folder.glob("[!.]*.json")):  # hidden ones are not complete
             try:
                 found.append(_read_record(path))
             except EngineError:
