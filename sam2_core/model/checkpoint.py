@@ -80,7 +80,8 @@ def read_checkpoint(path: Path, model: str = "") -> Checkpoint:
         model: a name in `CONFIGS` that it must be of; empty: recognised from its keys.
 
     Raises:
-        CheckpointError: it is missing, damaged, holds more than tensors, or is of no known model.
+        CheckpointError: it is missing, damaged, holds more than tensors, is of no known model, or asks for an
+            image size that there cannot be.
     """
     settings = _read_config(path) if path.is_dir() else {}
     state = _read_tensors(path / _WEIGHTS if path.is_dir() else path)
@@ -92,13 +93,24 @@ def read_checkpoint(path: Path, model: str = "") -> Checkpoint:
     if config is None:
         raise CheckpointError(f"checkpoint {path} is of no known model; allowed: {', '.join(CONFIGS)}")
     _check_settings(settings, describe(config, images_only), path, config.name)
-    if size := read_image_size(settings):
-        config = replace(config, image_size=size)
+    if (size := read_image_size(settings)) is not None:
+        config = at_size(config, size, f"checkpoint {path}: {_CONFIG}: ")
     if hugging_face:
         kind = f"Hugging Face safetensors ({'Sam2Model' if images_only else 'Sam2VideoModel'})"
     else:
         kind = "safetensors with Meta's names" if path.suffix == ".safetensors" else "Meta .pt"
     return Checkpoint(path, kind, config, state, images_only)
+
+
+def at_size(config: Sam2Config, size: object, where: str = "") -> Sam2Config:
+    """A configuration at image size S [px].
+
+    Raises:
+        CheckpointError: it is no positive multiple of 32; the message begins with `where`.
+    """
+    if not isinstance(size, int) or size <= 0 or size % 32:
+        raise CheckpointError(f"{where}image_size {size!r} is not allowed: a positive multiple of 32 is")
+    return replace(config, image_size=size)
 
 
 def check_state(checkpoint: Checkpoint, expected: Mapping[str, Tensor]) -> None:

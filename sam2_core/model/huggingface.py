@@ -233,8 +233,8 @@ def describe(config: Sam2Config, images_only: bool) -> dict[str, Any]:
     }
 
 
-def read_image_size(content: Mapping[str, Any]) -> int | None:
-    """S [px] of a config.json; None where it does not say."""
+def read_image_size(content: Mapping[str, Any]) -> Any:
+    """S [px] of a config.json, whatever stands there; None where it does not say."""
     backbone = content.get("vision_config", {}).get("backbone_config", {})
     size = backbone.get("image_size", content.get("image_size"))
-    return size[0] if isinstance(size, list) else size
+    return size[0] if isinstance(size, list) and len(size) == 2 and size[0] == size[1] else size

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 
-from .checkpoint import Checkpoint, CheckpointError, check_state, read_checkpoint
+from .checkpoint import Checkpoint, CheckpointError, at_size, check_state, read_checkpoint
 from .config import CONFIGS
 from .image_network import ImageNetwork
 from .network import Sam2Network
@@ -87,9 +87,7 @@ def _find(model: str, checkpoint: str | Path, image_size: int | None) -> Checkpo
     found = read_checkpoint(path, model)
     if image_size is None:
         return found
-    if image_size <= 0 or image_size % 32:
-        raise CheckpointError(f"image_size {image_size} is not allowed: a positive multiple of 32 is")
-    return replace(found, config=replace(found.config, image_size=image_size))
+    return replace(found, config=at_size(found.config, image_size))
 
 
 def _filled(network: _Network, checkpoint: Checkpoint, precision: str, device: str) -> _Network:

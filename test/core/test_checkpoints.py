@@ -266,6 +266,20 @@ def test_a_config_of_another_model_is_refused(meta_file: Path, tmp_path: Path) -
         load_network(checkpoint=tmp_path)
 
 
+@pytest.mark.parametrize("size", [1000, 0, "x", [256, 512], []])
+def test_a_config_with_an_image_size_that_cannot_be_is_refused(
+    meta_file: Path, tmp_path: Path, size: object
+) -> None:
+    write_checkpoint(read_checkpoint(meta_file), tmp_path)
+    path = tmp_path / "config.json"
+    content = json.loads(path.read_text())
+    content["vision_config"]["backbone_config"]["image_size"] = size
+    path.write_text(json.dumps(content))
+    told = f"checkpoint {tmp_path}: config.json: image_size {size!r} is not allowed: a positive multiple"
+    with pytest.raises(CheckpointError, match=re.escape(told)):
+        load_network(checkpoint=tmp_path)
+
+
 def test_tool_tells_and_converts(meta_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert tool.main(["convert", str(meta_file), str(tmp_path / "folder")]) == 0
     capsys.readouterr()
