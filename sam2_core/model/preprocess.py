@@ -16,7 +16,7 @@ _CPU = torch.device("cpu")
 
 
 def preprocess(image: NDArray[np.uint8], size: int, device: torch.device = _CPU) -> Tensor:
-    """Squashes an image to the square input, as the official predictor does: no letterbox, antialiased.
+    """Squashes an image to the square input, as the official image predictor does: no letterbox, antialiased.
 
     Args:
         image: uint8 `[H, W, 3]`, RGB.
