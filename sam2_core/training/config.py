@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,21 @@ _CHOICES = {
     "schedule": ("cosine", "linear", "rsqrt"),
     "precision": PRECISIONS,
     "rendered": ("", *FAMILIES),
+}
+_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {  # in words; and the fields that are held to it
+    "1 or more": (
+        lambda value: value >= 1,
+        "steps accumulate frames clips objects prompted_frames repeats corrections validate_every "
+        "checkpoint_every",
+    ),
+    "0 or more": (
+        lambda value: 0 <= value < math.inf,
+        "seed warmup_steps decay_steps weight_decay workers validation_clips affinity corrected_frames",
+    ),
+    "above 0": (lambda value: 0 < value < math.inf, "learning_rate gradient_clip share"),
+    "above 0, at most 1": (lambda value: 0 < value <= 1, "layer_decay smallest_object"),
+    "0 to 1": (lambda value: 0 <= value <= 1, "encoder_rate focal_alpha"),
+    "0 to below 1": (lambda value: 0 <= value < 1, "drop_path dropout mosaics ema_decay held_out"),
 }
 _FINAL_SHARE = 0.1  # of the learning rate that the cosine schedule ends with
 
@@ -100,7 +115,7 @@ class TrainingConfig:
     focal_alpha: float = 0.25  # weight of the objects' pixels in the focal loss, 1 - alpha of the others
     ema_decay: float = 0.99  # of the moving average of the weights, which is what is validated and kept
     precision: str = "auto"  # of the heavy stages: bfloat16 where the device multiplies it, else float32
-    checkpointing: bool = False  # compute activations again in the backward pass instead of keeping them
+    checkpointing: bool = False  # compute encoder's and attention's activations again, not keeping them
     smallest_object: float = 1 / 1000  # share of the image that an object must show where it is prompted
     workers: int = 1  # processes that read and augment clips
     validation_clips: int = 12
@@ -188,35 +203,30 @@ def _faults(config: TrainingConfig) -> Iterator[str]:
     for source in _sources(config):
         if not source.path and not source.rendered:
             yield "a dataset needs a path, or rendered: a family of scenes"
-        if source.share <= 0 or not 0 <= source.held_out < 1:
-            yield f"share must be above 0 and held_out from 0 to below 1: {source}"
-    for stage in config.stages:
-        if min(stage.steps, stage.accumulate) < 1 or stage.learning_rate <= 0:
-            yield "steps, accumulate and learning_rate of a stage must be above 0"
-        for shape in stage.batches:
-            yield from _shape_faults(shape)
-    if min(config.validate_every, config.checkpoint_every) < 1 or config.workers < 0:
-        yield "validate_every and checkpoint_every must be 1 or more, workers 0 or more"
-    for name in ("drop_path", "dropout", "mosaics"):
-        if not 0 <= getattr(config, name) < 1:
-            yield f"{name} is {getattr(config, name)}; allowed: 0 to below 1"
-    if not 0 < config.smallest_object < 1:
-        yield f"smallest_object is {config.smallest_object}; allowed: a share of the image, 0 to 1"
+    shapes = [shape for stage in config.stages for shape in stage.batches]
+    for record in (config, *_sources(config), *config.stages, *shapes):
+        yield from _out_of_range(record)
+    for shape in shapes:
+        yield from _shape_faults(shape)
+
+
+def _out_of_range(record: object) -> Iterator[str]:
+    given = vars(record)
+    for words, (allowed, names) in _RANGES.items():
+        for name in names.split():
+            if name in given and not allowed(given[name]):
+                yield f"{name} is {given[name]}; allowed: {words}"
 
 
 def _shape_faults(shape: BatchShape) -> Iterator[str]:
     unknown = set(shape.prompts) - set(FIRST_PROMPTS)
     if unknown:
         yield f"prompts are {', '.join(FIRST_PROMPTS)}; got {', '.join(sorted(unknown))}"
-    if not math.isclose(sum(shape.prompts.values()), 1, abs_tol=1e-6):
-        yield f"the probabilities of prompts must sum to 1: {shape.prompts}"
+    probabilities = shape.prompts.values()
+    if any(p < 0 for p in probabilities) or not math.isclose(sum(probabilities), 1, abs_tol=1e-6):
+        yield f"prompts are {shape.prompts}; allowed: probabilities, 0 or more, that sum to 1"
     if shape.frames == 1 and shape.prompts.get("mask"):
         yield "a clip of one frame cannot have a mask as its prompt: there is nothing left to predict"
-    counts = ("frames", "clips", "objects", "prompted_frames", "repeats", "corrections")
-    if min(getattr(shape, name) for name in counts) < 1:
-        yield f"{', '.join(counts[:-1])} and {counts[-1]} must be 1 or more"
-    if shape.corrected_frames < 0:
-        yield f"corrected_frames is {shape.corrected_frames}; allowed: 0 or more"
     if shape.image_size < 0 or shape.image_size % 32:
         yield f"image_size is {shape.image_size}; allowed: a multiple of 32, or 0 for the model's own"
 
