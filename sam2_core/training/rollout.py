@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -73,11 +73,15 @@ class _Memory:
 def encode_frames(network: Sam2Network, batch: ClipBatch, checkpointing: bool = False) -> ImageFeatures:
     """Features of the T * B frames of a batch, frame by frame.
 
-    With ``checkpointing`` every frame's activations are computed again in the backward pass.
+    With ``checkpointing`` every frame's activations are computed again in the backward pass. Where no
+    gradient is wanted, one frame of every clip is encoded at a time, in as little memory as tracking takes.
     """
-    if not checkpointing:
+    if checkpointing:
+        parts = [recomputed(_encode, network, pixels[None]) for pixels in batch.pixels()]
+    elif torch.is_grad_enabled():
         return _encode(network, batch.pixels())
-    parts = [recomputed(_encode, network, pixels[None]) for pixels in batch.pixels()]
+    else:
+        parts = [_encode(network, replace(batch, frames=frame[None]).pixels()) for frame in batch.frames]
     return ImageFeatures(
         torch.cat([part.embedding for part in parts]),
         torch.cat([part.skip4 for part in parts]),

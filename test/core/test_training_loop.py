@@ -23,6 +23,7 @@ from sam2_core.training.processes import ProcessGroup
 from sam2_core.training.rollout import Interaction, Rollout, encode_frames
 from sam2_core.training.run import TrainingRun, at_size, batch_losses
 from sam2_core.training.train import train
+from sam2_core.training.validation import validate
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
@@ -229,6 +230,16 @@ def test_what_is_left_out_depends_on_the_step_alone(settings: dict[str, Any]) ->
         torch.rand(before)
         values.append(run.advance({slot: clip_batch(config, (6, slot)) for slot in range(2)}).values)
     assert values[0] == values[1]
+
+
+def test_validation_encodes_a_frame_of_every_clip_at_a_time(config: TrainingConfig) -> None:
+    """As a GPU has room for that which trains with `checkpointing`, and runs the tools."""
+    network, batch = Sam2Network(CONFIGS[config.model]).eval(), clip_batch(config)
+    encoded: list[int] = []
+    network.image_encoder.register_forward_hook(lambda _, given, __: encoded.append(len(given[0])))
+    validate(network, [batch])
+    frames, clips = batch.frames.shape[:2]
+    assert encoded == [clips] * frames
 
 
 def test_accumulated_batches_are_other_clips_of_the_same_shapes(settings: dict[str, Any]) -> None:
