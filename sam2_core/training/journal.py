@@ -58,19 +58,30 @@ class Journal:
         self._board.add_image("validation", picture, step, dataformats="HWC")
 
     def faults(self, faults: Iterable[str]) -> None:
-        """Name files that cannot be used, each of them once."""
-        for fault in faults:
-            if fault not in self._named:
-                self._named.add(fault)
+        """Name files that cannot be used, each of them once; in `faults.txt` also if the run is resumed."""
+        new = [fault for fault in dict.fromkeys(faults) if fault not in self._named]
+        if not new:
+            return
+        self._named.update(new)
+        path = self._out / "faults.txt"
+        written = set(path.read_text().splitlines()) if path.exists() else set()
+        with path.open("a") as log:
+            for fault in new:
                 tqdm.write(f"sam2-train: {fault}", file=sys.stderr)
-                with (self._out / "faults.txt").open("a") as log:
+                if fault not in written:
                     log.write(fault + "\n")
 
     def left_out(self, step: int, slot: int, batch: ClipBatch, interaction: Interaction, reason: str) -> None:
         """Save a batch that was left out of a step, and name it."""
         path = self._out / "left_out" / f"step{step}_batch{slot}.pt"
         path.parent.mkdir(exist_ok=True)
-        prompts = {"first": interaction.first, "corrected": sorted(interaction.corrected)}
+        prompts = {
+            "first": interaction.first,
+            "prompted": list(interaction.prompted),
+            "corrected": sorted(interaction.corrected),
+            "corrections": interaction.corrections,
+            "lasting": interaction.lasting,
+        }
         tensors = {"frames": batch.frames, "masks": batch.masks, "known": batch.known}
         torch.save({"step": step, "batch": slot, **tensors, "owners": batch.clip_of_object, **prompts}, path)
         self.faults([f"step {step}, batch {slot}: {reason}; it is left out and saved as {path}"])

@@ -176,9 +176,10 @@ class TrainingRun:
         return {**vars(losses), "affinity": affinity, "loss": losses.total + weight * affinity}
 
     def save(self, folder: Path) -> None:
-        """Write `checkpoint.pt`, everything needed to go on, and `model.safetensors`, the averaged weights.
+        """Write `model.safetensors`, the averaged weights, and `checkpoint.pt`, everything needed to go on.
 
-        A file is replaced only when the new one is complete, and none by weights that are not finite.
+        A file is replaced only when the new one is complete, and none by weights that are not finite. The
+        checkpoint comes last: a run that is killed before it is there goes on from the one before.
 
         Raises:
             TrainingError: they are not.
@@ -187,10 +188,10 @@ class TrainingRun:
             raise TrainingError(f"step {self.step}: weights are no longer finite, and are not saved")
         modules = {name: part.state_dict() for name, part in self._modules().items()}
         optimizers = {name: one.state_dict() for name, one in self.optimizers.named.items()}
-        with replacing(folder / "checkpoint.pt") as partial:
-            torch.save({"step": self.step, **modules, **optimizers}, partial)
         with replacing(folder / "model.safetensors") as partial:
             save_file(averaged_weights(modules["average"]), partial)
+        with replacing(folder / "checkpoint.pt") as partial:
+            torch.save({"step": self.step, **modules, **optimizers}, partial)
 
     def load(self, path: Path) -> None:
         """Take up the state that :meth:`save` wrote.
@@ -205,8 +206,8 @@ class TrainingRun:
                 module.load_state_dict(state[name])
             for name, optimizer in self.optimizers.named.items():
                 optimizer.load_state_dict(state[name])
-        except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
-            reason = str(error).splitlines()[0]
+        except (RuntimeError, ValueError, TypeError, KeyError, EOFError, pickle.UnpicklingError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
             raise TrainingError(f"{path} is not of this configuration, or damaged: {reason}") from error
 
     def copy_from_leader(self) -> None:

@@ -21,6 +21,7 @@ from tiny_training import BUNDLED, MUON, SIZE, clip_batch
 from sam2_core.training.batches import ClipBatch, ClipBatches
 from sam2_core.training.config import TrainingConfig, load_config
 from sam2_core.training.errors import TrainingError
+from sam2_core.training.journal import Journal
 from sam2_core.training.processes import ProcessGroup
 from sam2_core.training.run import TrainingRun
 from sam2_core.training.train import train
@@ -71,6 +72,8 @@ def test_a_batch_that_is_not_finite_is_saved_and_left_out(
     assert all(torch.isfinite(p).all() for p in run.network.parameters())
     saved = torch.load(tmp_path / "left_out" / "step5_batch1.pt", weights_only=True)
     assert saved["masks"].shape[0] == 4
+    assert saved["prompted"][0] == 0
+    assert (saved["corrections"], saved["lasting"]) == (2, True)
     assert "step 5, batch 1: its loss is nan" in (tmp_path / "faults.txt").read_text()
 
 
@@ -127,3 +130,42 @@ def test_a_checkpoint_of_another_model_is_refused(config: TrainingConfig, tmp_pa
     other = load_config(None, {"model": "sam2_pico", "data": [{"rendered": "procedural"}], **MUON})
     with pytest.raises(TrainingError, match="not of this configuration"):
         train(other, tmp_path)
+
+
+@pytest.mark.parametrize("content", [None, [1, 2], {"step": 1}])
+def test_a_checkpoint_that_is_damaged_is_named(
+    config: TrainingConfig, content: object, tmp_path: Path
+) -> None:
+    path = tmp_path / "checkpoint.pt"
+    path.touch()
+    if content is not None:
+        torch.save(content, path)
+    with pytest.raises(TrainingError, match=r"checkpoint\.pt is not of this configuration, or damaged: ."):
+        TrainingRun(config, ProcessGroup("cpu")).load(path)
+
+
+def test_a_run_that_stops_between_its_two_files_has_the_later_weights(
+    config: TrainingConfig, tmp_path: Path
+) -> None:
+    run = TrainingRun(config, ProcessGroup("cpu"))
+    run.save(tmp_path)
+    (tmp_path / "checkpoint.pt").unlink()
+    (tmp_path / "checkpoint.pt").mkdir()  # which no file can replace
+    for average in run.average.parameters():
+        average.data += 1
+    with pytest.raises(OSError, match=r"checkpoint\.pt"):
+        run.save(tmp_path)
+    for name, value in load_file(tmp_path / "model.safetensors").items():
+        assert torch.equal(value, run.average.module.state_dict()[name]), name
+
+
+def test_a_resumed_run_names_a_fault_again_but_writes_it_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for found in (["a.png: is damaged"], ["a.png: is damaged", "b.png: is empty"]):
+        journal = Journal(tmp_path, leads=False)
+        journal.faults(found)
+        journal.faults(found)
+        told = capsys.readouterr().err.splitlines()
+        assert told == [f"sam2-train: {fault}" for fault in found]
+    assert (tmp_path / "faults.txt").read_text() == "a.png: is damaged\nb.png: is empty\n"
