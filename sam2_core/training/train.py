@@ -12,8 +12,7 @@ one thread do nearly twice the work of one process with two threads.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from itertools import islice
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -138,23 +137,19 @@ class _Loop:
         """Train up to step number ``last``."""
         config, group, run = self._config, self._group, self.run
         steps = range(run.step, last)
-        shares = [
-            (step, slot) for step in steps for slot in group.share(range(len(config.stage(step).slots)))
-        ]
         loader = DataLoader(
             self._batches,
             batch_size=None,
-            sampler=shares,
+            sampler=((step, slot) for step in steps for slot in self._share(step)),
             num_workers=config.workers,
             multiprocessing_context=self._start_method() if config.workers else None,
         )
-        batches = zip(shares, loader, strict=True)
+        batches = iter(loader)
         recent: list[dict[str, float]] = []
         frames, since = 0, time.monotonic()
         progress = tqdm(steps, initial=run.step, total=steps.stop, unit="step", disable=not group.leads)
         for step in progress:
-            mine = group.share(range(len(config.stage(step).slots)))
-            drawn = {slot: batch for (_, slot), batch in islice(batches, len(mine))}
+            drawn = {slot: next(batches) for slot in self._share(step)}
             self._name_faults(batch.faults for batch in drawn.values())
             result = run.advance(drawn)
             self._note_left_out(step, drawn, result)
@@ -200,6 +195,10 @@ class _Loop:
         found = validate(at_size(self.run.average.module, size), self._held_out[size])
         self._journal.picture(self.run.step, found.picture)
         return found.scores
+
+    def _share(self, step: int) -> Sequence[int]:
+        """The slots of a step whose batches are this process's."""
+        return self._group.share(range(len(self._config.stage(step).slots)))
 
     def _name_faults(self, faults: Iterable[Iterable[str]]) -> None:
         named = [fault for some in faults for fault in some]
