@@ -9,22 +9,25 @@ from sam2_core.training.config import BatchShape
 from sam2_core.training.rollout import Interaction
 
 
-def draw_interaction(shape: BatchShape, batch: ClipBatch, rng: np.random.Generator) -> Interaction:
+def draw_interaction(
+    shape: BatchShape, batch: ClipBatch, smallest: float, rng: np.random.Generator
+) -> Interaction:
     """How the objects of a batch are prompted (SAM 2, appendix D.2.1).
 
-    Only frames with ground truth can be corrected, and only those that show all of the objects be prompted
-    beside the first one. One frame with ground truth at least is left to be tracked. As in Meta's training,
-    clicks and boxes are corrected before any other frame is; masks, unlike there, are followed by corrections
-    on any frames, or none.
+    Only frames with ground truth can be corrected, and only those that show enough of all objects be
+    prompted beside the first one. One frame with ground truth at least is left to be tracked. As in Meta's
+    training, clicks and boxes are always corrected, and before any other frame is; a mask, which is not
+    there, is followed by corrections on any frames, or none.
 
     Args:
         shape: the kinds of first prompts, and how many corrections there may be.
         batch: its clips.
+        smallest: share of the image that every object must show on a frame that is prompted.
         rng: of the batch, also for where the clicks go.
     """
     kinds = list(shape.prompts)
     first = kinds[rng.choice(len(kinds), p=list(shape.prompts.values()))]
-    seen = batch.masks.flatten(2).any(dim=2).all(dim=1).cpu().numpy()
+    seen = (batch.masks.flatten(2).float().mean(dim=2) >= smallest).all(dim=1).cpu().numpy()
     known = batch.known.any(dim=1).cpu().numpy()
     showing = 1 + np.flatnonzero(seen[1:])
     more = int(rng.integers(1, shape.prompted_frames, endpoint=True)) - 1

@@ -60,7 +60,13 @@ def mask_iou(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def prediction_losses(
-    logits: Tensor, iou: Tensor, score: Tensor, truth: Tensor, known: Tensor, alpha: float = EVEN
+    logits: Tensor,
+    iou: Tensor,
+    score: Tensor,
+    truth: Tensor,
+    visible: Tensor,
+    known: Tensor,
+    alpha: float = EVEN,
 ) -> Losses:
     """Losses of one decoder output for N objects, of which the truth is known of at least one.
 
@@ -73,6 +79,8 @@ def prediction_losses(
         iou: [N, M] predicted IoU.
         score: [N] object score logit.
         truth: [N, H, W] float, 0 or 1; the logits are enlarged to its size.
+        visible: bool [N], whether the object is: one of a few pixels may have none left in ``truth``, and
+            then teaches the score but no mask.
         known: bool [N].
         alpha: of the focal loss.
     """
@@ -82,12 +90,12 @@ def prediction_losses(
     with torch.no_grad():
         best = (FOCAL_WEIGHT * focal + DICE_WEIGHT * dice).argmin(dim=1, keepdim=True)
         actual_iou = mask_iou(logits, masks)
-    visible = truth.flatten(1).any(dim=1).float()
+    shown = truth.flatten(1).any(dim=1).float()
     count = known.sum()
-    occlusion = F.binary_cross_entropy_with_logits(score.float(), visible, reduction="none")
+    occlusion = F.binary_cross_entropy_with_logits(score.float(), visible.float(), reduction="none")
     return Losses(
-        focal=(focal.gather(1, best)[:, 0] * visible).sum() / count,
-        dice=(dice.gather(1, best)[:, 0] * visible).sum() / count,
-        iou=((iou.float() - actual_iou).abs().mean(dim=1) * visible).sum() / count,
+        focal=(focal.gather(1, best)[:, 0] * shown).sum() / count,
+        dice=(dice.gather(1, best)[:, 0] * shown).sum() / count,
+        iou=((iou.float() - actual_iou).abs().mean(dim=1) * shown).sum() / count,
         occlusion=(occlusion * known).sum() / count,
     )

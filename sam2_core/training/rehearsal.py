@@ -49,7 +49,7 @@ def rehearse(network: Sam2Network, features: ImageFeatures, seed: int) -> None:
     )
     device = network.device
     labels = torch.ones(DISCS, 1, dtype=torch.long, device=device)
-    known = torch.ones(DISCS, dtype=torch.bool, device=device)
+    every = torch.ones(DISCS, dtype=torch.bool, device=device)
     progress = tqdm(range(STEPS), desc="rehearsal", unit="step")
     for step in progress:
         clicks, discs = (drawn.to(device) for drawn in draw_discs(network.config.image_size, generator))
@@ -60,7 +60,8 @@ def rehearse(network: Sam2Network, features: ImageFeatures, seed: int) -> None:
             skip8[images],
             network.encode_prompts(clicks, labels),
         )
-        losses = prediction_losses(decoded.logits[:, 1:], decoded.iou[:, 1:], decoded.score, discs, known)
+        logits, iou = decoded.logits[:, 1:], decoded.iou[:, 1:]
+        losses = prediction_losses(logits, iou, decoded.score, discs, visible=every, known=every)
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / 20)
         optimizer.zero_grad()

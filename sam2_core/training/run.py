@@ -56,7 +56,7 @@ def batch_losses(
     Masks are compared at twice the decoder's resolution: finer costs time and teaches nothing, because
     the logits are enlarged bilinearly from there.
     """
-    truths, known = halved(batch.masks).float(), batch.known
+    truths, visible, known = halved(batch.masks).float(), batch.masks.flatten(2).any(dim=2), batch.known
     supervised = known.any(dim=1).tolist()
     terms, frames = [], set()
     for answer in Rollout(network, batch, features, interaction, checkpointing).run():
@@ -64,7 +64,9 @@ def batch_losses(
         if supervised[t]:
             frames.add(t)
             terms.append(
-                prediction_losses(answer.logits, answer.iou, answer.score, truths[t], known[t], alpha)
+                prediction_losses(
+                    answer.logits, answer.iou, answer.score, truths[t], visible[t], known[t], alpha
+                )
             )
     names = ("focal", "dice", "iou", "occlusion")
     sums = {name: torch.stack([getattr(term, name) for term in terms]).sum() for name in names}
@@ -154,7 +156,7 @@ class TrainingRun:
     def interaction(self, step: int, slot: int, batch: ClipBatch) -> Interaction:
         """How the simulated user treats a batch; the same one whenever asked."""
         rng = np.random.default_rng([self.config.seed, step, slot, 1])
-        return draw_interaction(self.config.stage(step).slots[slot], batch, rng)
+        return draw_interaction(self.config.stage(step).slots[slot], batch, self.config.smallest_object, rng)
 
     def _terms(self, slot: int, batch: ClipBatch, interaction: Interaction) -> dict[str, Tensor]:
         """The loss of the batch of a slot of this step, and what it is made of."""

@@ -9,7 +9,7 @@ import torch
 
 from sam2_core.training.losses import dice_loss, focal_loss, mask_iou, prediction_losses
 
-KNOWN = torch.ones(1, dtype=torch.bool)
+TRUE = torch.ones(1, dtype=torch.bool)
 
 
 def test_focal_loss_of_one_pixel() -> None:
@@ -39,7 +39,7 @@ def test_only_the_best_of_the_masks_gets_a_mask_gradient() -> None:
     truth[:, 2:6, 2:6] = 1
     good = (truth * 2 - 1) * 2
     logits = torch.stack([-good, good, torch.zeros_like(good)], dim=1).requires_grad_()
-    losses = prediction_losses(logits, torch.full((1, 3), 0.5), torch.zeros(1), truth, KNOWN)
+    losses = prediction_losses(logits, torch.full((1, 3), 0.5), torch.zeros(1), truth, TRUE, TRUE)
     losses.total.backward()
     assert logits.grad is not None
     assert logits.grad[0, 1].abs().sum() > 0
@@ -52,7 +52,7 @@ def test_every_predicted_iou_is_supervised() -> None:
     truth[:, :2] = 1
     right, wrong = truth * 8 - 4, 4 - truth * 8
     iou = torch.tensor([[0.25, 0.5]])
-    losses = prediction_losses(torch.stack([right, wrong], dim=1), iou, torch.zeros(1), truth, KNOWN)
+    losses = prediction_losses(torch.stack([right, wrong], dim=1), iou, torch.zeros(1), truth, TRUE, TRUE)
     assert losses.iou.item() == pytest.approx((abs(0.25 - 1) + abs(0.5 - 0)) / 2)
 
 
@@ -62,7 +62,9 @@ def test_a_hidden_object_is_supervised_by_its_occlusion_score_alone() -> None:
     score = torch.tensor([math.log(3.0), -math.log(3.0)], requires_grad=True)
     truth = torch.zeros(2, 4, 4)
     truth[1] = 1
-    losses = prediction_losses(logits, iou, score, truth, torch.ones(2, dtype=torch.bool))
+    losses = prediction_losses(
+        logits, iou, score, truth, torch.tensor([False, True]), torch.tensor([True, True])
+    )
     losses.total.backward()
     assert losses.occlusion.item() == pytest.approx(-math.log(0.25), rel=1e-5)
     assert logits.grad is not None
@@ -72,6 +74,16 @@ def test_a_hidden_object_is_supervised_by_its_occlusion_score_alone() -> None:
     assert logits.grad[1].abs().sum() > 0
 
 
+def test_an_object_too_small_for_its_mask_is_not_taught_as_hidden() -> None:
+    logits = torch.zeros(1, 3, 4, 4, requires_grad=True)
+    score = torch.tensor([math.log(3.0)])
+    losses = prediction_losses(logits, torch.rand(1, 3), score, torch.zeros(1, 4, 4), TRUE, TRUE)
+    assert losses.occlusion.item() == pytest.approx(-math.log(0.75), rel=1e-5)
+    losses.total.backward()
+    assert logits.grad is not None
+    assert logits.grad.abs().sum() == 0
+
+
 def test_where_the_truth_is_not_known_nothing_is_supervised() -> None:
     logits = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
     iou = torch.rand(2, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
@@ -79,13 +91,13 @@ def test_where_the_truth_is_not_known_nothing_is_supervised() -> None:
     truth = torch.zeros(2, 4, 4)
     truth[1] = 1
     known = torch.tensor([False, True])
-    both = prediction_losses(logits, iou, score, truth, known)
+    both = prediction_losses(logits, iou, score, truth, known, known)
     both.total.backward()
     for given in (logits, iou, score):
         assert given.grad is not None
         assert given.grad[0].abs().sum() == 0
         assert given.grad[1].abs().sum() > 0
-    alone = prediction_losses(logits[1:], iou[1:], score[1:], truth[1:], KNOWN)
+    alone = prediction_losses(logits[1:], iou[1:], score[1:], truth[1:], TRUE, TRUE)
     assert both.total.item() == pytest.approx(alone.total.item(), rel=1e-6)
 
 

@@ -162,6 +162,19 @@ def test_the_losses_of_a_frames_answers_add_up_and_frames_are_averaged(
     assert loss([True, False], 3) > loss([True, False], 2) > loss([True, False], 1) > first
 
 
+def test_an_object_of_one_pixel_is_not_hidden(network: Sam2Network, clip: Clip) -> None:
+    masks = np.stack([clip.masks[:2], clip.masks[:2]])
+    masks[1, 1] = False
+    masks[1, 1, :, 100, 100] = True
+    occlusion = []
+    for shown in masks:
+        batch = collate([Clip(clip.frames[:2], shown, np.array([[False], [True]]))])
+        with torch.no_grad():
+            features = encode_frames(network, batch)
+            occlusion.append(batch_losses(network, batch, features, Interaction("click"), 0.5).occlusion)
+    assert occlusion[0] == occlusion[1]
+
+
 def test_a_lasting_correction_is_read_for_longer(network: Sam2Network, batch: ClipBatch) -> None:
     brief, lasting = (
         trained(network, batch, Interaction("click", frozenset({CORRECTED}), lasting=lasting))
@@ -175,7 +188,7 @@ def test_a_lasting_correction_is_read_for_longer(network: Sam2Network, batch: Cl
     ("hidden", "unknown", "allowed"),
     [
         ((), (), {1, 2, 3, 4, 5, 6}),
-        ((2, 3), (4, 5), {1, 6}),  # only frames that show the object
+        ((2, 3), (4, 5), {1, 6}),  # only frames that show enough of the object
         ((), (1, 2, 3, 4, 5), set()),  # the one frame that is left is there to be tracked
     ],
 )
@@ -184,10 +197,11 @@ def test_up_to_so_many_frames_are_prompted(
 ) -> None:
     masks, known = clip.masks.copy(), clip.known.copy()
     masks[[*hidden, *unknown]] = False
+    masks[[*hidden[:1]], :, 100, 100:103] = True  # nobody would click that
     known[[*unknown]] = False
     batch = collate([Clip(clip.frames, masks, known)])
     drawn = [
-        draw_interaction(BatchShape(prompted_frames=3), batch, np.random.default_rng(seed)).prompted
+        draw_interaction(BatchShape(prompted_frames=3), batch, 1e-3, np.random.default_rng(seed)).prompted
         for seed in range(100)
     ]
     assert all(prompted[0] == 0 and len({*prompted}) == len(prompted) for prompted in drawn)
@@ -201,7 +215,7 @@ def test_clicks_and_boxes_are_corrected_where_they_were_given(
     batch: ClipBatch, first: str, most: int
 ) -> None:
     shape = BatchShape(prompts={first: 1.0}, prompted_frames=2, corrected_frames=most)
-    drawn = [draw_interaction(shape, batch, np.random.default_rng(seed)) for seed in range(100)]
+    drawn = [draw_interaction(shape, batch, 1e-3, np.random.default_rng(seed)) for seed in range(100)]
     counts = {len(one.corrected) for one in drawn}
     frames = {frame for one in drawn for frame in one.corrected}
     if first == "mask":
@@ -216,4 +230,4 @@ def test_an_image_with_a_click_is_always_corrected(clip: Clip) -> None:
     image = collate([Clip(clip.frames[:1], clip.masks[:1], clip.known[:1])])
     shape = BatchShape(frames=1, prompts={"click": 1.0}, corrected_frames=1)
     for seed in range(20):
-        assert draw_interaction(shape, image, np.random.default_rng(seed)).corrected == {0}
+        assert draw_interaction(shape, image, 1e-3, np.random.default_rng(seed)).corrected == {0}
