@@ -14,7 +14,9 @@ from tqdm import tqdm
 
 from ..backends import ImageBackend
 from ..masks import run_lengths
+from ..model import DecodedMasks
 from ..tracking import EncodedImage, ImageSegmenter, TrackerOptions
+from ..tracking.results import as_prompt
 from ..tracking.selection import choose_masks
 from .filters import boxes_of, cut_off, remove_small_regions, stability, suppress
 from .grid import Crop, plan
@@ -170,15 +172,19 @@ class AutomaticMaskGenerator:
         extent = torch.tensor([encoded.size[1], encoded.size[0]])
         clicks = (torch.from_numpy(points) / extent * backend.config.image_size)[:, None].to(backend.device)
         labels = torch.ones(len(points), 1, dtype=torch.int64, device=backend.device)
-        decoded = backend.decode_masks(
-            backend.without_memory(features.embedding),
-            features.skip4,
-            features.skip8,
-            backend.encode_prompts(clicks, labels),
-        )
+        embedding = backend.without_memory(features.embedding)
+
+        def look(shown: Tensor | None) -> DecodedMasks:
+            prompts = backend.encode_prompts(clicks, labels, shown)
+            return backend.decode_masks(embedding, features.skip4, features.skip8, prompts)
+
+        decoded = look(None)
         if self.options.multimask:
             return decoded.logits[:, 1:].float(), decoded.iou[:, 1:].float(), decoded.score
         chosen = choose_masks(decoded, False, backend.config, TrackerOptions())
+        if backend.config.second_look:
+            decoded = look(as_prompt(chosen.logits))
+            chosen = choose_masks(decoded, False, backend.config, TrackerOptions())
         return chosen.logits.float(), chosen.iou[:, None].float(), decoded.score
 
     def _filtered(

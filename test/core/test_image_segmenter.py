@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from random_weights import random_network
 
+from sam2_core.automatic import AutomaticMaskGenerator, AutomaticOptions
 from sam2_core.model import Sam2Network
 from sam2_core.tracking import (
     EncodedImage,
@@ -127,6 +128,20 @@ def test_a_second_look_asks_a_lone_click_again_with_its_answer(
     same(twice.predict(clicks[0], multimask=True), once.predict(clicks[0], multimask=True))
     shown = first[0].logits[0]
     same(twice.predict(clicks[0], previous_logits=shown), once.predict(clicks[0], previous_logits=shown))
+
+
+def test_automatic_single_masks_are_those_of_clicks_after_a_second_look(
+    network: Sam2Network, images: list[NDArray[np.uint8]]
+) -> None:
+    options = AutomaticOptions(2, predicted_iou=0.0, stability=0.0, box_nms=1.0, multimask=False)
+    found = AutomaticMaskGenerator(network, options).generate(images[0])
+    segmenter = ImageSegmenter(network)
+    segmenter.set_image(images[0])
+    assert found
+    for one in found:
+        expected = segmenter.predict(PointPrompt([one.point], [1]))
+        assert one.predicted_iou == pytest.approx(expected.iou[0], abs=1e-4)
+        assert np.count_nonzero(one.mask != expected.masks[0]) <= 1
 
 
 def test_threshold_and_logits_of_the_image(network: Sam2Network, images: list[NDArray[np.uint8]]) -> None:
