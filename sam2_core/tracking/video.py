@@ -185,11 +185,11 @@ class VideoSegmenter:
         for index in frames:
             frame = self._frame(index)
             followed = [one for one in tracked if index not in one.prompted]
-            if followed:
-                memories = self._steps.track([one.bank for one in followed], frame, clip)
-                for one, memory in zip(followed, memories, strict=True):
-                    one.bank.put(memory)
+            memories = self._steps.track([one.bank for one in followed], frame, clip) if followed else []
+            # Before memories are put away, for which the host may wait until the GPU has found them.
             self._look_ahead(index + clip.step, frames)
+            for one, memory in zip(followed, memories, strict=True):
+                one.bank.put(memory)
             yield index, self._result(tracked, frame)
 
     def _look_ahead(self, index: int, frames: range) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from io import SEEK_END
+
 import numpy as np
 import pytest
 import torch
@@ -140,6 +142,19 @@ def test_memory_does_not_grow_with_the_video(network: Sam2Network) -> None:
     assert len(known.bank.recent) == 199
     assert len(known.bank.recent._held) == 20  # type: ignore[attr-defined]
     assert len(segmenter._cache) == 3
+
+
+def test_the_temporary_file_does_not_grow_with_the_passes(network: Sam2Network) -> None:
+    segmenter = VideoSegmenter(network, ArrayFrames(), VideoOptions(held_memories=1))
+    segmenter.add_prompt(COUNT // 2, CLICK)
+    (known,) = segmenter._objects.values()
+    sizes = []
+    for _ in range(3):
+        propagate(segmenter)
+        propagate(segmenter, None, None, True)
+        sizes.append(known.bank.recent._file.seek(0, SEEK_END))  # type: ignore[attr-defined]
+    # Which of the frames is held, and so not in the file, settles in the second round.
+    assert 0 < sizes[1] == sizes[2]
 
 
 def test_recently_touched_frames_are_neither_read_nor_encoded_again(network: Sam2Network) -> None:
