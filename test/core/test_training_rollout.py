@@ -1,4 +1,4 @@
-"""Training sees what the tracker does: the same answers to the same prompts on the same clip."""
+"""Training sees what the tracker does: in evaluation mode a network gives the same answers on a clip."""
 
 from __future__ import annotations
 
