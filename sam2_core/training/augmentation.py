@@ -27,8 +27,10 @@ def choose_frames(
 
     They are one to `MOST_APART` times as far apart as annotated frames are, at most `LONGEST_STRIDE`; run
     backwards half of the time; and give way by up to half a stride to an annotated frame. None where there
-    are not enough frames behind any annotated one.
+    are not enough frames, or not behind any annotated one.
     """
+    if length < wanted:
+        return None
     apart = int(np.median(np.diff(annotated))) if len(annotated) > 1 else 1
     possible = sorted({min(times * apart, LONGEST_STRIDE) for times in range(1, MOST_APART + 1)})
     strides = [stride for stride in possible if (wanted - 1) * stride < length]

@@ -1,8 +1,9 @@
-"""Datasets in the public layouts, whole and damaged."""
+"""Videos in the public layouts, whole and damaged, and how they are parted."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from sam2_core.training.augmentation import choose_frames
 from sam2_core.training.batches import ClipBatch, ClipBatches
 from sam2_core.training.clip import read_clip
 from sam2_core.training.config import load_config
-from sam2_core.training.datasets.opening import open_datasets
+from sam2_core.training.datasets.opening import Datasets, open_datasets
 from sam2_core.training.validation import validation_batches
 
 
@@ -65,31 +66,6 @@ def test_chosen_frames_follow_the_annotation_both_ways(apart: int, steps: set[in
     assert directions == {True, False}
 
 
-def test_images_of_sa_1b_and_coco(tmp_path: Path) -> None:
-    datasets, batches = opened(1, path=str(training_folders.sa_1b(tmp_path / "sa", 3)))
-    truth = training_folders.scene(301, frames=1)
-    video = videos(datasets)[0]
-    np.testing.assert_array_equal(video.masks(0, ["0"])["0"], truth.labels[0] == 1)
-    assert batches[0, 0].frames.shape == (1, 3, 3, 64, 64)
-
-    path = training_folders.coco(tmp_path / "coco")
-    datasets, batches = opened(1, path=str(path), images=str(tmp_path / "coco/images"), held_out=0)
-    assert [problem for problem in datasets.problems if "annotation 4 names unknown image 7" in problem]
-    polygon, runs = (video.masks(0, video.seen(0)) for video in videos(datasets))
-    expected = np.zeros((64, 80), bool)
-    expected[20:60, 10:50] = True
-    assert np.mean(polygon["0"] != expected) < 0.02, "at most the outline differs"
-    assert list(runs) == ["0"], "groups are left out"
-    np.testing.assert_array_equal(np.flatnonzero(runs["0"].any(axis=0)), np.arange(10, 30))
-    assert batches[0, 0].masks.any()
-
-
-def test_images_alone_give_no_clips(tmp_path: Path) -> None:
-    folder = str(training_folders.sa_1b(tmp_path, 2))
-    with pytest.raises(DatasetError, match="single images"):
-        opened(4, path=folder)
-
-
 def test_scenes_rendered_on_the_fly_depend_on_the_step_alone() -> None:
     first, again = (opened(2, rendered="procedural")[1][3, 0] for _ in range(2))
     assert np.array_equal(first.frames, again.frames)
@@ -117,10 +93,22 @@ def test_faults_are_listed_at_the_start(tmp_path: Path) -> None:
     assert not batches[0, 0].faults
 
 
-def test_a_short_video_is_listed(tmp_path: Path) -> None:
-    training_folders.davis(tmp_path, 1, frames=3)
-    with pytest.raises(DatasetError, match="v00: has 3 frames; a clip has 4"):
+@pytest.mark.parametrize("frames", [1, 3])
+def test_a_short_video_is_listed(tmp_path: Path, frames: int) -> None:
+    training_folders.davis(tmp_path, 1, frames=frames)
+    with pytest.raises(DatasetError, match=f"v00: has {frames} frames; a clip has 4"):
         opened(4, path=str(tmp_path))
+
+
+def test_a_short_video_that_was_not_checked_is_named_when_it_is_drawn(tmp_path: Path) -> None:
+    training_folders.davis(tmp_path, 1)
+    training_folders.davis(tmp_path / "short", 2, frames=1)
+    for kind in ("JPEGImages/480p", "Annotations/480p"):
+        (tmp_path / "short" / kind / "v01").rename(tmp_path / kind / "v01")
+    _, batches = opened(4, path=str(tmp_path), held_out=0, check=False)
+    drawn = [batches[step, 0] for step in range(3)]
+    assert {fault for batch in drawn for fault in batch.faults} == {"v01: has 1 frames; a clip has 4"}
+    assert choose_frames(3, [0, 1, 2], 4, np.random.default_rng(0)) is None
 
 
 def test_a_frame_that_breaks_later_is_named_and_another_clip_drawn(tmp_path: Path) -> None:
@@ -131,6 +119,40 @@ def test_a_frame_that_breaks_later_is_named_and_another_clip_drawn(tmp_path: Pat
     drawn = [batches[step, 0] for step in range(3)]
     assert all(batch.frames.shape == (4, 3, 3, 64, 64) for batch in drawn)
     assert {Path(fault.split(":")[0]).parent.name for batch in drawn for fault in batch.faults} == {"v01"}
+
+
+def held_out_and_trained_on(datasets: Datasets) -> tuple[list[str], list[str]]:
+    held_out = [source.name for _, sources in datasets.validation for source in sources]
+    return held_out, [video.name for video in videos(datasets)]
+
+
+def test_a_video_is_held_out_with_all_of_its_masks(tmp_path: Path) -> None:
+    root = training_folders.sav(tmp_path, 4)
+    for path in list(root.iterdir()):
+        if path.stem != "sav_000001_manual" and path.suffix == ".json":
+            shutil.copy(path, path.with_name(path.name.replace("_manual", "_auto")))
+    held_out, trained_on = held_out_and_trained_on(opened(4, path=str(root), held_out=0.5)[0])
+    assert held_out == [f"sav_00000{number}_{kind}" for number in (0, 2) for kind in ("auto", "manual")]
+    assert trained_on == ["sav_000001_manual", "sav_000003_auto", "sav_000003_manual"]
+
+
+@pytest.mark.parametrize(("share", "count"), [(0, 0), (0.01, 1), (0.2, 1), (0.4, 2), (0.7, 4), (0.95, 4)])
+def test_a_share_of_the_videos_is_held_out(tmp_path: Path, share: float, count: int) -> None:
+    root = training_folders.davis(tmp_path, 5, frames=2)
+    held_out, trained_on = held_out_and_trained_on(opened(2, path=str(root), held_out=share, check=False)[0])
+    assert len(held_out) == count
+    assert sorted(held_out + trained_on) == [f"v0{index}" for index in range(5)]
+
+
+def test_linked_folders_are_followed_once_each(tmp_path: Path) -> None:
+    training_folders.sav(tmp_path / "elsewhere", 2)
+    root = tmp_path / "data"
+    training_folders.sa_1b(root / "sa", 0)
+    for name in ("one", "another"):
+        (root / name).symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/back").symlink_to(root)
+    datasets, _ = opened(4, path=str(root), held_out=0)
+    assert [video.name for video in videos(datasets)] == ["sav_000000_manual", "sav_000001_manual"]
 
 
 def test_validation_clips_are_the_first_of_the_held_out_videos(tmp_path: Path) -> None:

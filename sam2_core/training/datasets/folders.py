@@ -19,6 +19,7 @@ class FolderSource:
 
     def __init__(self, folders: VideoFolders) -> None:
         self.name = folders.name
+        self.video = folders.images
         self._folders = folders
 
     @cached_property

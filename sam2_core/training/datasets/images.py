@@ -21,13 +21,14 @@ class Sa1bSource:
 
     def __init__(self, annotation: Path) -> None:
         self.name = annotation.stem
+        self.video = annotation
         self._annotation = annotation
 
     def open(self) -> StillImage:
         content = read_json(self._annotation)
         try:
             codes = [one["segmentation"] for one in content["annotations"]]
-            path = self._annotation.with_name(content["image"]["file_name"])
+            path = self._annotation.parent / content["image"]["file_name"]
         except (KeyError, TypeError) as error:
             raise DatasetFileError(self._annotation, f"is no annotation of SA-1B ({error!r})") from error
         return StillImage(path, codes, self._annotation)
@@ -41,12 +42,12 @@ class CocoSource:
 
     def __init__(self, image: Path, segmentations: Sequence[Any], annotation: Path) -> None:
         self.name = image.stem
-        self._image = image
+        self.video = image
         self._segmentations = segmentations
         self._annotation = annotation
 
     def open(self) -> StillImage:
-        return StillImage(self._image, self._segmentations, self._annotation)
+        return StillImage(self.video, self._segmentations, self._annotation)
 
     def check(self) -> list[str]:
         return self.open().check()
@@ -68,9 +69,9 @@ def read_coco(path: Path, images: Path) -> tuple[list[CocoSource], list[str]]:
                 problems.append(f"{path}: annotation {one.get('id')} names unknown image {one['image_id']}")
             elif not one.get("iscrowd"):
                 segmentations.setdefault(one["image_id"], []).append(one["segmentation"])
+        sources = [CocoSource(images / files[key], found, path) for key, found in segmentations.items()]
     except (KeyError, TypeError) as error:
         raise DatasetFileError(path, f"is no instance file of COCO ({error!r})") from error
-    sources = [CocoSource(images / files[key], found, path) for key, found in segmentations.items()]
     return sorted(sources, key=lambda source: source.name), problems
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class FileDataset:
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self.sources = sources
-        self.still = isinstance(sources[0], Sa1bSource | CocoSource)
+        self.still = _is_image(sources[0])
 
     def draw(self, frames: int, size: int, rng: np.random.Generator) -> Video:
         return open_source(self.sources[int(rng.integers(len(self.sources)))], frames)
@@ -70,10 +71,7 @@ def open_datasets(config: TrainingConfig, quiet: bool = False) -> Datasets:
             validation.append((entry, []))
             continue
         found = _find(entry, problems)
-        kept, held_out = found, list[Source]()
-        if entry.held_out and not config.validation and len(found) > 1:
-            held_out = found[:: round(1 / entry.held_out)]
-            kept = [source for source in found if source not in held_out]
+        kept, held_out = _part(found, 0 if config.validation else entry.held_out)
         usable = _usable(kept, entry, config.longest, problems, quiet)
         if not usable:
             raise _nothing(entry, problems)
@@ -88,13 +86,13 @@ def open_datasets(config: TrainingConfig, quiet: bool = False) -> Datasets:
 
 
 def open_source(source: Source, frames: int) -> Video:
-    """A video of at least so many frames; an image is always long enough.
+    """A video of at least so many frames, or an image, which serves for clips of one frame only.
 
     Raises:
         DatasetFileError, VideoError: it is shorter, or cannot be used.
     """
     video = source.open()
-    if 1 < len(video) < frames:
+    if len(video) < frames and not _is_image(source):
         raise DatasetFileError(Path(source.name), f"has {len(video)} frames; a clip has {frames}")
     return video
 
@@ -133,12 +131,37 @@ def _find(entry: DataSource, problems: list[str]) -> list[Source]:
     if any(path.glob("JPEGImages*")):
         names = read_names(Path(entry.videos).expanduser()) if entry.videos else None
         return [FolderSource(folders) for folders in find_videos(path, names)]
-    annotations = sorted(path.rglob("*.json"))
+    annotations = _below(path, ".json")
     sav: list[Source] = [SavSource(one) for one in annotations if one.stem.endswith(KINDS)]
     found = sav or [Sa1bSource(one) for one in annotations]
     if not found:
         raise DatasetError(f"{path}: is no dataset; {_ALLOWED}")
     return found
+
+
+def _below(root: Path, suffix: str) -> list[Path]:
+    """The files of a folder and of those below it, linked ones too but each once, in order of name."""
+    found: list[Path] = []
+    visited = set[str]()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        folders.sort()  # so that of several ways to the same folder it is always the same one
+        if (place := os.path.realpath(folder)) in visited:
+            folders.clear()
+            continue
+        visited.add(place)
+        found += [Path(folder, file) for file in files if file.endswith(suffix)]
+    return sorted(found)
+
+
+def _part(found: Sequence[Source], share: float) -> tuple[list[Source], list[Source]]:
+    """What is trained on and what is held out: a share of the videos, at least one of two, evenly spaced."""
+    videos = list(dict.fromkeys(source.video for source in found))
+    count = min(max(round(share * len(videos)), 1), len(videos) - 1) if share else 0
+    held_out = {videos[index * len(videos) // count] for index in range(count)}
+    return (
+        [source for source in found if source.video not in held_out],
+        [source for source in found if source.video in held_out],
+    )
 
 
 def _usable(
@@ -165,6 +188,10 @@ def _usable(
             if good:
                 usable.append(source)
     return usable
+
+
+def _is_image(source: Source) -> bool:
+    return isinstance(source, Sa1bSource | CocoSource)
 
 
 def _nothing(entry: DataSource, problems: list[str]) -> DatasetError:

@@ -34,6 +34,7 @@ class SavSource:
 
     def __init__(self, annotation: Path) -> None:
         self.name = annotation.stem
+        self.video = annotation.parent / annotation.stem.rpartition("_")[0]
         self._annotation = annotation
 
     def open(self) -> SavVideo:

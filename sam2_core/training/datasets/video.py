@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -48,10 +49,15 @@ class Video(Protocol):
 
 
 class Source(Protocol):
-    """Where one video lies."""
+    """Where one video lies, with one file or folder of its masks."""
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def video(self) -> Path:
+        """Tells videos apart: there may be several sources of one."""
+        ...
 
     def open(self) -> Video:
         """The video, ready to be read.
