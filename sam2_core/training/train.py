@@ -153,10 +153,10 @@ class _Loop:
             self._name_faults(batch.faults for batch in drawn.values())
             result = run.advance(drawn)
             self._note_left_out(step, drawn, result)
-            ended = run.step == steps.stop
-            self._check_progress(ended)
+            self._check_progress()
             if not group.leads:
                 continue
+            ended = run.step == steps.stop
             frames += sum(s.frames * s.clips for s in config.stage(step).slots)
             line: dict[str, float] = {}
             if result.values:
@@ -171,7 +171,7 @@ class _Loop:
             if line:
                 self._journal.metrics(run.step, line)
                 frames, since = (0, time.monotonic()) if "loss" in line else (frames, since)
-            if not self._failed and (run.step % config.checkpoint_every == 0 or ended):
+            if ended or (run.step % config.checkpoint_every == 0 and not self._failed):
                 run.save(self._out)
 
     def _start_method(self) -> str:
@@ -212,9 +212,9 @@ class _Loop:
             self._journal.left_out(step, slot, drawn[slot], interaction, reason)
         self._failed = 0 if result.updated else self._failed + 1
 
-    def _check_progress(self, ended: bool) -> None:
-        """Stop a run that no longer learns, or whose last weights would not be those of its last step."""
-        if self._failed == MOST_FAILED or (ended and self._failed):
+    def _check_progress(self) -> None:
+        """Stop a run that no longer learns."""
+        if self._failed == MOST_FAILED:
             checkpoint = self._out / "checkpoint.pt"
             kept = f"{checkpoint} is from before that" if checkpoint.exists() else "nothing is saved yet"
             raise TrainingError(

@@ -87,16 +87,24 @@ def test_a_run_goes_on_while_some_batch_of_every_step_counts(
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == run.step == 7
 
 
-@pytest.mark.parametrize("saved", [True, False])
-def test_a_run_does_not_end_with_a_step_that_learned_nothing(
-    settings: dict[str, Any], saved: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_run_whose_last_step_is_left_out_ends_with_the_weights_before_it(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings["stages"] = [settings["stages"][0] | {"steps": 3}]
+    config = load_config(None, settings | {"workers": 0})
+    before = train(config, tmp_path / "before", until=2).network.state_dict()
     spoil(monkeypatch, lambda step, slot: step == 2)
-    told = "checkpoint.pt is from before that" if saved else "nothing is saved yet"
-    with pytest.raises(TrainingError, match=f"of the last 1 of 3 steps is not finite; .*{told}"):
-        train(load_config(None, settings | {"checkpoint_every": 2 if saved else 9, "workers": 0}), tmp_path)
-    assert (tmp_path / "model.safetensors").exists() == saved
+    run = train(config, tmp_path / "whole")
+    assert torch.load(tmp_path / "whole" / "checkpoint.pt", weights_only=True)["step"] == run.step == 3
+    assert all(torch.equal(value, before[name]) for name, value in run.network.state_dict().items())
+
+
+def test_a_run_that_never_learned_says_that_nothing_is_saved(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(monkeypatch, lambda step, slot: True)
+    with pytest.raises(TrainingError, match="the last 5 of 5 steps is not finite; nothing is saved yet"):
+        train(load_config(None, settings | {"workers": 0}), tmp_path)
 
 
 def test_a_gradient_that_is_not_finite_leaves_the_reasons_already_given(config: TrainingConfig) -> None:
