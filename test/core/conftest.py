@@ -97,6 +97,7 @@ def settings(tiny: str, pool: Path, tmp_path: Path) -> dict[str, Any]:
         "dropout": 0.1,
         "mosaics": 0.1,
         "ema_decay": 0.9,
+        "precision": "bfloat16",
         "validation_clips": 2,
         "validate_every": 8,
         "checkpoint_every": 100,
