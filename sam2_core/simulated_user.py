@@ -75,5 +75,6 @@ def loose_box(mask: BoolMask, rng: np.random.Generator | None) -> tuple[float, f
 def _depths(region: BoolMask) -> NDArray[np.float32]:
     """The distance [px] from each pixel of a region [H, W] to the nearest one outside it or the image."""
     padded = np.pad(region.astype(np.uint8), 1)
-    depths = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return np.asarray(depths[1:-1, 1:-1], np.float32)
+    depths = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    # On some processors their last digits change from call to call; their squares are whole numbers.
+    return np.sqrt(np.rint(np.square(depths))).astype(np.float32)
