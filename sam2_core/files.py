@@ -24,9 +24,10 @@ def cache_folder(kind: str) -> Path:
 def describe_files(paths: Iterable[Path]) -> str:
     """Text that is another one where files were changed or replaced; their contents are not read.
 
-    It holds their size and a checksum of names, sizes and times of change. Folders are left out.
+    It holds their size and a checksum of paths, sizes and times of change. Folders, and files that are not
+    there, are left out.
     """
-    states = [(path.name, path.stat()) for path in paths if path.is_file()]
+    states = [(str(path.absolute()), path.stat()) for path in paths if path.is_file()]
     facts = sorted((name, state.st_size, state.st_mtime_ns) for name, state in states)
     total = sum(size for _, size, _ in facts)
     return f"{total} bytes, files {zlib.crc32(repr(facts).encode()):08x}"

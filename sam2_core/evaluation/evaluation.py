@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..backends import Backend
-from ..files import replacing
+from ..files import describe_files, replacing
 from ..video import VideoError
 from .mask_folders import DatasetFileError
 from .protocols import Found, Report, ScoringProtocol
@@ -81,11 +80,8 @@ class Evaluation:
         return self._report(items, faults, problems, about)
 
     def _stamp(self, item: Any) -> str:
-        """Another one when a file that the item's figures come from has another name, size or time."""
-        files = [path for path in self.protocol.files(self.workers.backend, item) if path.exists()]
-        states = [(str(path.absolute()), path.stat()) for path in sorted(files)]
-        told = [(name, state.st_size, state.st_mtime_ns) for name, state in states]
-        return hashlib.sha256(repr(told).encode()).hexdigest()
+        """Another one when a file that the item's figures come from was changed or replaced."""
+        return describe_files(self.protocol.files(self.workers.backend, item))
 
     def _problems_kept(self, stamps: Mapping[str, str]) -> dict[str, list[str]]:
         """Faults by item that is done; what was kept of one whose files have changed is removed."""
