@@ -16,8 +16,9 @@ from ..drawing import draw_overlay
 from ..files import describe_files
 from ..model import CheckpointError
 from ..tracking import FrameResult, ObjectResult, PromptError, StreamingTracker, TrackedObject, TrackerOptions
+from ..tracking.tracker import MAX_ID
 from .bag_files import BagError, BagImage, BagImages, BagWriter, recordings, require_free
-from .bag_messages import MAX_LABEL, MessageDefinitionsError, Messages, nanoseconds
+from .bag_messages import MessageDefinitionsError, Messages, nanoseconds
 from .journal import FoundObject, Journal
 from .network import (
     add_backend_options,
@@ -125,8 +126,8 @@ def _check(prompts: Iterable[FilePrompt], images: BagImages, labels: bool) -> No
     """
     first = next(images.read())
     for one in prompts:
-        if labels and one.object_id > MAX_LABEL:
-            raise one.fails(f"object {one.object_id}; allowed with --images: 1 to {MAX_LABEL}")
+        if labels and one.object_id > MAX_ID:
+            raise one.fails(f"object {one.object_id}; allowed with --images: 1 to {MAX_ID}")
         if not one.moment.is_time and one.moment.value >= len(images):
             raise one.fails(f"frame {one.moment.value:g} is not in the bag; allowed: 0 to {len(images) - 1}")
         try:

@@ -20,8 +20,6 @@ from .journal import FoundObject
 
 _SECOND = 1_000_000_000
 _JPEG_QUALITY = 80
-MAX_LABEL = 2**16 - 1
-"""The largest id that an image of labels holds."""
 
 
 class MessageDefinitionsError(RuntimeError):
