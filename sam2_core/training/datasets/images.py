@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam2_core.evaluation.image_dataset import decode
+from sam2_core.evaluation.image_dataset import decode, load_image
 from sam2_core.evaluation.mask_folders import DatasetFileError
-from sam2_core.image_files import ImageFileError, read_rgb, read_size
+from sam2_core.image_files import ImageFileError, read_size
 from sam2_core.training.datasets.sav import read_json
 from sam2_core.training.datasets.video import BoolMask
 
@@ -100,10 +100,7 @@ class StillImage:
         return 1
 
     def image(self, frame: int) -> NDArray[np.uint8]:
-        try:
-            return read_rgb(self._path)
-        except ImageFileError as error:
-            raise DatasetFileError(self._path, f"is {error.reason}") from error
+        return load_image(self._path)
 
     def seen(self, frame: int) -> list[str]:
         # Decoding a hundred masks to choose three would cost more than the step.
