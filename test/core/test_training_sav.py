@@ -91,14 +91,18 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[SavSource, Path, Pa
     return SavSource(annotation), annotation, root / "sav_000000.mp4"
 
 
-def use(source: SavSource) -> None:
-    """All that is done with a video; what cannot be used may be named."""
+def use(source: SavSource, file: Path, content: bytes) -> None:
+    """All that is done with a video while a file of it holds something; what cannot be used may be named."""
+    good = file.read_bytes()
     try:
+        file.write_bytes(content)
         source.check()
         video = source.open()
         video.image(video.annotated[-1])
     except UNUSABLE:
         pass
+    finally:
+        file.write_bytes(good)
 
 
 VALUES = st.recursive(
@@ -114,17 +118,12 @@ def test_whatever_an_annotation_holds_is_used_or_named(
     whole: tuple[SavSource, Path, Path], data: st.DataObject
 ) -> None:
     source, annotation, _ = whole
-    good = annotation.read_text()
-    content = json.loads(good)
+    content = json.loads(annotation.read_text())
     places = [content, content["masklet"], content["masklet"][1], content["masklet"][1][1]]
     place = data.draw(st.sampled_from(places))
     key = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
     place[key] = data.draw(VALUES)
-    try:
-        annotation.write_text(json.dumps(content))
-        use(source)
-    finally:
-        annotation.write_text(good)
+    use(source, annotation, json.dumps(content).encode())
 
 
 @settings(max_examples=60, deadline=None)
@@ -138,11 +137,7 @@ def test_whatever_a_video_file_holds_is_used_or_named(
     content = bytearray(good[: data.draw(st.integers(0, header) | st.just(len(good)))])
     for _ in range(data.draw(st.integers(0, 3)) if content else 0):
         content[data.draw(st.integers(0, min(len(content), header) - 1))] = data.draw(st.integers(0, 255))
-    try:
-        file.write_bytes(content)
-        use(source)
-    finally:
-        file.write_bytes(good)
+    use(source, file, bytes(content))
 
 
 def test_a_file_is_closed_with_the_last_use_of_its_video(whole: tuple[SavSource, Path, Path]) -> None:
