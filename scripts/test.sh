@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets up what is missing, then checks the style and the types and runs the tests.
-# Options go to pytest: ./scripts/test.sh -k packaging, ./scripts/test.sh -m slow
+# Options go to pytest: ./scripts/test.sh -k packaging, ./scripts/test.sh -m slow, ./scripts/test.sh -n 0 (one process)
 set -euo pipefail
 
 scripts=$(dirname "${BASH_SOURCE[0]}")
@@ -12,4 +12,4 @@ cd "$root"
 shellcheck -x scripts/setup.sh scripts/test.sh scripts/demo.sh scripts/gpu_check.sh .ci/run
 ruff check .
 mypy
-exec python -m pytest "$@"
+exec python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup "$@"

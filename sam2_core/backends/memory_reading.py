@@ -30,7 +30,6 @@ from functools import cache
 from typing import Any
 
 import torch
-import torch._dynamo.config
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
@@ -119,7 +118,7 @@ def compile_for_shapes(function: Any) -> Any:
     """A function or module compiled anew for every shape that it meets."""
     # There is a program for each number of objects and each history: more shapes than PyTorch compiles of one
     # function as it comes, after which it would go on without compiling.
-    limits = torch._dynamo.config
+    limits = torch._dynamo.config  # imported here: it takes two seconds and 70 MB, and only GPUs compile
     limits.cache_size_limit = max(limits.cache_size_limit, _SHAPES)
     return torch.compile(function, dynamic=False)
 

@@ -29,7 +29,11 @@ BUCKETS = [
     Bucket("decode_prompted", 2),
     Bucket("encode_memory", 2),
 ]
-EXPORTS = (("sam2_pico", "fp32"), ("sam2_pico", "bf16"), ("sam2.1_hiera_tiny", "fp16-mixed"))
+EXPORTS = [
+    pytest.param(("sam2_pico", "fp32"), id="sam2_pico fp32"),
+    pytest.param(("sam2_pico", "bf16"), id="sam2_pico bf16", marks=pytest.mark.slow),
+    pytest.param(("sam2.1_hiera_tiny", "fp16-mixed"), id="sam2.1_hiera_tiny fp16-mixed"),
+]
 
 
 class Exported:
@@ -45,7 +49,7 @@ class Exported:
         return onnx.load(self.folder / f"{bucket.name}.onnx")
 
 
-@pytest.fixture(scope="module", params=EXPORTS, ids=" ".join)
+@pytest.fixture(scope="module", params=EXPORTS)
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     return Exported(*request.param, tmp_path_factory.mktemp("exported"))
 
