@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
+
+from sam2_core.simulated_user import deepest_point
 
 Point = tuple[float, float]  # x, y [px]
 
@@ -15,10 +16,8 @@ _MOST_SHARED = 0.3  # of a thing's pixels may belong to things chosen before
 
 def inner_point(mask: np.ndarray) -> Point:
     """The centre of the pixel deepest inside a mask, bool [H, W], not empty: where a person clicks."""
-    padded = np.pad(mask.astype(np.uint8), 1)  # what touches the image's border ends there
-    depth = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
-    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
-    return float(column) + 0.5, float(row) + 0.5
+    x, y, _ = deepest_point(mask)
+    return x + 0.5, y + 0.5
 
 
 def grid(height: int, width: int, rows: int = 5, columns: int = 5) -> list[Point]:

@@ -13,13 +13,12 @@ import pytest
 from engine_stand_in import BUCKETS, DEVICE, STALE, WRONG, StandInBuilder
 
 from sam2_core.backends import engine_cache
-from sam2_core.backends.build_progress import BuildCancelledError, BuildProgress, build_interruptibly
+from sam2_core.backends.build_progress import BuildCancelledError, BuildProgress
 from sam2_core.backends.engines import (
     EngineError,
     EngineResourceError,
     EnginesMissingError,
     TensorRTUnavailableError,
-    blames_device,
 )
 from sam2_core.backends.programs import Bucket, Program, Signature
 from sam2_core.backends.proven_engines import Again, EngineOutcome, Graph, ProvenEngines
@@ -309,35 +308,6 @@ def test_an_engine_for_whose_building_the_memory_lacks_is_built_at_the_next_star
     assert precisions(outcome) == dict.fromkeys(NAMES, "fp16-mixed")
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
-        "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 7.43 GiB",
-        "CUDA error: an illegal memory access was encountered",
-        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
-        "[defaultAllocator.cpp::allocate::31] Error Code 1: Cuda Runtime (out of memory)",
-        "[executionContext.cpp::ExecutionContext::470] Error Code 2: OutOfMemory (no further information)",
-        "CUDA initialization failure with error: 2",
-    ],
-)
-def test_what_the_device_is_to_blame_for(message: str) -> None:
-    assert blames_device(message)
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        "CUDA error: operation not permitted when stream is capturing",
-        "Error Code 1: Cuda Runtime (operation would make the legacy stream depend on a capturing stream)",
-        "Error Code 10: Internal Error (Could not find any implementation for node {ForeignNode[/conv]}.)",
-        "Error Code 1: Serialization (Serialization assertion stdVersionRead == expected failed.)",
-        "it has ['image'] where ['pixels'] is needed",
-    ],
-)
-def test_what_the_engine_is_to_blame_for(message: str) -> None:
-    assert not blames_device(message)
-
-
 def test_whatever_decides_an_engine_is_in_its_name() -> None:
     key = engine_cache.EngineKey(DEVICE, "m", "b", "bf16", "g")
     assert key.name != replace(key, device=replace(DEVICE, capability="9.0")).name
@@ -374,31 +344,6 @@ def test_ctrl_c_ends_the_building(engines: Engines) -> None:
     assert engines.cancelled.is_set()
     assert len(builder.built) == 1
     assert not list(engines.cache.folder.glob("*.plan"))
-
-
-def test_progress_counts_nested_phases(capsys: pytest.CaptureFixture[str]) -> None:
-    with BuildProgress("building x", threading.Event()) as progress:
-        progress.phase_start("all", None, 2)
-        progress.phase_start("first", "all", 4)
-        assert progress.step_complete("first", 0)
-        assert progress.percent == 12.5
-        progress.phase_finish("first")
-        assert progress.step_complete("all", 0)
-        assert progress.percent == 50
-        progress.phase_start("second", "all", 1)
-        progress.cancelled.set()
-        assert not progress.step_complete("second", 0)
-        progress.phase_finish("all")
-        assert progress.percent == 100
-    assert "building x" in capsys.readouterr().err
-
-
-def test_an_error_of_the_building_thread_arrives() -> None:
-    def fail() -> None:
-        raise EngineError("no")
-
-    with pytest.raises(EngineError, match="no"):
-        build_interruptibly(fail, threading.Event())
 
 
 def test_what_later_buildings_take_is_told(engines: Engines) -> None:
