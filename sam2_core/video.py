@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import av
 import numpy as np
@@ -17,6 +18,8 @@ from .image_files import ImageFileError, read_rgb
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 _TIME_BASE = Fraction(1, 90000)  # of MPEG, fine enough for any stamp
 _NANOSECONDS = 1_000_000_000
+_ANY_TITLE: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
+"""Before release 19, PyAV takes no file whose title is not UTF-8, unless it may replace what is wrong."""
 
 
 def by_number(name: str) -> tuple[float, str]:
@@ -40,6 +43,18 @@ def folder_images(folder: Path) -> list[Path]:
     """The images in a folder in order of number, or else of name."""
     images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
     return sorted(images, key=lambda path: (by_number(path.stem), path.name))
+
+
+def open_input(source: Path, container_format: str | None = None) -> av.container.InputContainer:
+    """A file or device whose first video stream can be decoded, to be read. Raises VideoError."""
+    try:
+        container = av.open(str(source), format=container_format, **_ANY_TITLE)
+    except (av.FFmpegError, OSError) as error:
+        raise VideoError(f"{source}: not a readable video ({error.strerror})") from error
+    if not container.streams.video or container.streams.video[0].codec_context is None:
+        container.close()
+        raise VideoError(f"{source}: has no video stream that can be decoded")
+    return container
 
 
 class FrameReader:
@@ -72,14 +87,7 @@ class FrameReader:
         return self._folder_frames() if self._images else self._video_frames()
 
     def _open(self) -> av.container.InputContainer:
-        try:
-            container = av.open(str(self.source), format="v4l2" if self.is_camera else None)
-        except (av.FFmpegError, OSError) as error:
-            raise VideoError(f"{self.source}: not a readable video ({error.strerror})") from error
-        if not container.streams.video:
-            container.close()
-            raise VideoError(f"{self.source}: has no video stream")
-        return container
+        return open_input(self.source, "v4l2" if self.is_camera else None)
 
     def _video_frames(self) -> Iterator[TimedImage]:
         previous = -1

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from .image_files import ImageFileError, read_rgb
-from .video import IMAGE_SUFFIXES, VideoError, folder_images, upright
+from .video import IMAGE_SUFFIXES, VideoError, folder_images, open_input, upright
 
 _NANOSECONDS = 1_000_000_000
 _SHOW_PROGRESS_AFTER = 2.0  # [s]
@@ -128,13 +128,7 @@ class FileFrames:
         return self._cache[index]
 
     def _open(self) -> av.container.InputContainer:
-        try:
-            container = av.open(str(self.source), metadata_errors="replace")
-        except (av.FFmpegError, OSError) as error:
-            raise VideoError(f"{self.source}: not a readable video ({error.strerror})") from error
-        if not container.streams.video or container.streams.video[0].codec_context is None:
-            container.close()
-            raise VideoError(f"{self.source}: has no video stream that can be decoded")
+        container = open_input(self.source)
         self._stream = container.streams.video[0]
         self._stream.thread_type = "AUTO"
         # A decoder would rather show something grey than nothing: here a damaged frame must be an error.

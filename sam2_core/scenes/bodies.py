@@ -63,7 +63,7 @@ def build(rng: np.random.Generator, recipe: Recipe, frames: int) -> tuple[Part, 
         limb = _body(rng, recipe, body_area * rng.uniform(0.15, 0.6), 0.0)
         heading = rng.uniform(0, 2 * np.pi)
         joint = np.array([np.cos(heading), np.sin(heading)]) * body_area**0.5 * rng.uniform(0.2, 0.5)
-        swing = wander(rng, frames, rng.choice([0, 0.1]))[:, 0]
+        swing = wander(rng, frames, float(rng.choice([0.0, 0.1])))[:, 0]
         angle = rng.uniform(0, 2 * np.pi) + swing
         motion = Motion(np.tile(joint, (frames, 1)), angle, np.ones(frames), np.ones(frames))
         parts.insert(len(parts) if rng.random() < 0.5 else 0, Part(limb, motion, segment))

@@ -29,8 +29,8 @@ def wood(side: int = 1024) -> Image:
     field = 0.65 * grain + 0.25 * rings + 0.05 + tone
     field = field[np.arange(side)[:, None], (np.arange(side) + shift[:, None]) % side]
     joint = np.abs((np.arange(side) * planks / side + 0.5) % 1 - 0.5)[:, None] * side / planks < 2
-    field = np.where(joint, 0.0, field).clip(0, 1).astype(np.float32)
-    return colour(field, _palette((88, 56, 32), (168, 116, 70), (206, 160, 108), (226, 188, 140)))
+    field = np.where(joint, 0.0, field).clip(0, 1)
+    return colour(as_field(field), _palette((88, 56, 32), (168, 116, 70), (206, 160, 108), (226, 188, 140)))
 
 
 def plaster(shade: Colour, side: int = 512) -> Image:

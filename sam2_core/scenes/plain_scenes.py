@@ -47,7 +47,7 @@ def _sample_parts(
         sprite = paint_sprite(rng, texture, body_area * rng.uniform(0.15, 0.6), family)
         heading = rng.uniform(0, 2 * np.pi)
         joint = np.array([np.cos(heading), np.sin(heading)]) * body_area**0.5 * rng.uniform(0.2, 0.5)
-        swing = wander(rng, frames, rng.choice([0, 0.1]))[:, 0]
+        swing = wander(rng, frames, float(rng.choice([0.0, 0.1])))[:, 0]
         place = np.tile(joint, (frames, 1)) + wander(rng, frames, 0.004 * area**0.5, 2)
         angle = rng.uniform(0, 2 * np.pi) + swing
         limb = Part(sprite, Motion(place, angle, np.ones(frames), np.ones(frames)))

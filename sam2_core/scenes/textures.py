@@ -115,7 +115,8 @@ def _dots(rng: np.random.Generator) -> Field:
 def _marble(rng: np.random.Generator) -> Field:
     along, _ = _grid(rng)
     warp = octave_noise(rng, TILE, 4, 4)
-    return 0.5 + 0.5 * np.sin(np.float32(2 * np.pi) * (along * np.float32(rng.uniform(2, 8)) + warp * 3))
+    wave = along * np.float32(rng.uniform(2, 8)) + warp * 3
+    return as_field(0.5 + 0.5 * np.sin(np.float32(2 * np.pi) * wave))
 
 
 def _cells(rng: np.random.Generator) -> Field:
@@ -220,7 +221,7 @@ def _camouflage(rng: np.random.Generator) -> Field:
     """Noise in a few flat steps, as the coat of a cow or a map."""
     steps = int(rng.integers(2, 5))
     noise = octave_noise(rng, TILE, int(rng.integers(3, 12)), 2)
-    return np.floor(noise * np.float32(steps * 0.999)) / max(steps - 1, 1)
+    return as_field(np.floor(noise * np.float32(steps * 0.999)) / max(steps - 1, 1))
 
 
 _FIELDS: dict[str, Callable[[np.random.Generator], Field]] = {

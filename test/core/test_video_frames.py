@@ -75,6 +75,22 @@ def test_pictures_and_times_are_those_of_playing_the_file(clip: Path) -> None:
         assert np.array_equal(frames.image(index), played.image)
 
 
+def test_a_title_in_an_old_encoding_does_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "titled.mkv"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "Strassenbahn"
+        stream = container.add_stream("mpeg4", rate=RATE)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(5), format="rgb24")))
+        container.mux(stream.encode(None))
+    content = path.read_bytes()
+    assert content.count(b"Strassenbahn") == 1
+    path.write_bytes(content.replace(b"Strassenbahn", "Straßenbahn ".encode("latin-1")))
+    assert number(open_frames(path).image(0)) == 5
+    assert [number(frame.image) for frame in FrameReader(path)] == [5]
+
+
 def test_what_is_kept_in_memory_is_bounded(clip: Path) -> None:
     frames = FileFrames(clip, cache_bytes=5 * 48 * 64 * 3)
     for index in (*range(COUNT), *range(COUNT - 1, -1, -1)):
