@@ -26,12 +26,16 @@ _ENDLESS = 1_000_000
 
 
 @cache
-def declare_torchvision_operators() -> torch.library.Library:
+def declare_torchvision_operators() -> torch.library.Library | None:
     """torchvision's wheel may be for another torch; with these schemas declared it imports beside ours."""
-    library = torch.library.Library("torchvision", "DEF")
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return library
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError:  # its own operators are not there; where they are, others of their names crash
+        library = torch.library.Library("torchvision", "DEF")
+        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        return library
+    return None
 
 
 def build(name: str, image_size: int, video: bool = True, device: str = "cpu", compiled: bool = False) -> Any:
