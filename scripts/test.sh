@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Sets up what is missing, then checks the style and the types and runs the tests.
-# Options go to pytest: ./scripts/test.sh -k packaging, ./scripts/test.sh -m slow, ./scripts/test.sh -n 0 (one process)
+# Options go to pytest: ./scripts/test.sh -k packaging, ./scripts/test.sh -m slow, ./scripts/test.sh -n 0 for one
+# process.
 set -euo pipefail
 
 scripts=$(dirname "${BASH_SOURCE[0]}")
